@@ -1,0 +1,40 @@
+# Every target sets up what is missing first; set-up that is current costs a fraction of a second.
+BIN := .venv/bin
+SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh requirements/*.sh)
+
+.PHONY: setup test lint type fmt bench demo clean lock
+
+setup:
+	@bash launch/setup.sh
+
+# pytest comes last, so that its closing line is the last one printed.
+test: lint type
+	@$(BIN)/pytest -q --durations=15
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/shellcheck $(SHELL_SCRIPTS)
+
+type: setup
+	@$(BIN)/mypy verl_vaopd
+
+fmt: setup
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+bench: setup
+	@$(BIN)/python -m benchmarks.fused_reverse_kl
+	@$(BIN)/python -m benchmarks.step_time
+
+demo:
+	@bash launch/run_vaopd.sh
+
+# Resolves anew, keeping every version that still fits; `make lock UPGRADE=--upgrade` moves them all.
+lock: setup
+	@bash requirements/compile.sh $(UPGRADE)
+
+# Build products and caches; never runs/ and never .venv.
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find verl_vaopd tests recipes benchmarks -name __pycache__ -type d -prune -exec rm -rf {} + 2>/dev/null || true

@@ -1,0 +1,110 @@
+"""A machine, data sets and tiny models for configuration tests: nothing real is needed."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import omegaconf.base
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from verl_vaopd.config import Gpu, compose, resolvers, validate
+from verl_vaopd.config.checks import models
+
+CPU = ["hardware=cpu", "dataset=tinygeo", "student=tiny", "teacher=tiny"]
+PAPER = ["hardware=a100x8", "dataset=geo3k", "student=2b", "teacher=8b"]
+TOKENS = ["<a>", "b", "c", "bc"]
+
+
+def eight_gpus() -> list[Gpu]:
+    return [Gpu("NVIDIA A100-SXM4-80GB", 81920)] * 8
+
+
+def no_gpus() -> list[Gpu]:
+    return []
+
+
+def write_model(
+    path: Path, tokens: list[str] = TOKENS, merges: tuple[str, ...] = ("b c",), vocab_size: int = 16, **config: object
+) -> Path:
+    """config.json and tokenizer.json of a model whose first token is an added one."""
+    path.mkdir(parents=True, exist_ok=True)
+    vision = {"in_channels": 3, "patch_size": 8, "temporal_patch_size": 2, "spatial_merge_size": 2}
+    text = {"vocab_size": vocab_size, "max_position_embeddings": 1024}
+    content = {"image_token_id": 0, "vision_config": vision, "text_config": text, **config}
+    (path / "config.json").write_text(json.dumps(content))
+    vocab = {token: index for index, token in enumerate(tokens) if index}
+    tokenizer = {"model": {"vocab": vocab, "merges": list(merges)}, "added_tokens": [{"content": tokens[0], "id": 0}]}
+    (path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    return path
+
+
+@pytest.fixture(autouse=True)
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty directory with both real data sets prepared and the tiny models built."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("CUDA_VISIBLE_DEVICES", "RAY_ADDRESS"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("geo3k", "virl39k"):
+        root = tmp_path / "datasets" / name
+        root.mkdir(parents=True)
+        for split in ("train", "validation"):
+            (root / f"{split}.parquet").touch()
+    assets = tmp_path / "assets"
+    for role in ("student", "teacher"):
+        write_model(assets / "tinygeo" / role)
+    for module in (resolvers, models):
+        monkeypatch.setattr(module, "ASSETS_DIR", assets)
+    return tmp_path
+
+
+@pytest.fixture(scope="session", autouse=True)
+def parsed_once() -> Iterator[None]:
+    """verl's two dozen YAML files and its interpolations are read once, not once per composition."""
+    load, cache = OmegaConf.load, {}
+
+    def cached(file):
+        name = str(file) if isinstance(file, str | Path) else file.name
+        if name not in cache:
+            cache[name] = load(file)
+        return copy.deepcopy(cache[name])
+
+    OmegaConf.load = staticmethod(cached)
+    parse, omegaconf.base.parse = omegaconf.base.parse, functools.cache(omegaconf.base.parse)
+    yield
+    omegaconf.base.parse = parse
+    OmegaConf.load = staticmethod(load)
+
+
+@pytest.fixture(scope="session")
+def changed() -> Callable[..., DictConfig]:
+    """changed(recipes, {key: value}): a configuration with values set after composing, which is much faster."""
+    composed: dict[tuple[str, ...], DictConfig] = {}
+
+    def change(recipes: list[str], values: dict[str, object]) -> DictConfig:
+        if tuple(recipes) not in composed:
+            composed[tuple(recipes)] = compose(recipes)
+        cfg = copy.deepcopy(composed[tuple(recipes)])
+        for key, value in values.items():
+            OmegaConf.update(cfg, key, value)
+        return cfg
+
+    return change
+
+
+@pytest.fixture
+def problems(changed: Callable[..., DictConfig]) -> Callable[..., list[str]]:
+    """problems(recipes, {key: value}): what `validate` finds wrong, one text each."""
+
+    def find(recipes: list[str], values: dict[str, object], probe: Callable[[], list[Gpu]] = eight_gpus) -> list[str]:
+        try:
+            validate(changed(recipes, values), hardware_probe=probe)
+        except ValueError as error:
+            return [str(problem) for problem in error.problems]
+        return []
+
+    return find

@@ -1,0 +1,14 @@
+"""Skips what this machine cannot run, with the reason."""
+
+import pytest
+import torch
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if torch.cuda.is_available():
+        return
+    skip = pytest.mark.skip(reason="needs CUDA: torch.cuda.is_available() is False here")
+    for item in items:
+        # Not `"gpu" in item.keywords`: those hold the names of folders too.
+        if item.get_closest_marker("gpu"):
+            item.add_marker(skip)

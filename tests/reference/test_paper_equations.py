@@ -1,0 +1,92 @@
+"""The package against the loop-based float64 reference in paper.py."""
+
+import pytest
+import torch
+
+from tests.reference import paper
+from tests.reference.batches import random_batch
+from tests.tolerances import assert_close
+from verl_vaopd.algorithms import divergence
+from verl_vaopd.algorithms.token_weights import high_group, token_weights
+from verl_vaopd.algorithms.visual_advantage import rollout_weights, visual_advantage
+
+SHAPES = [
+    pytest.param([1], 1, 0, id="one-token"),
+    pytest.param([1, 1, 1], 9, 0, id="no-siblings"),
+    pytest.param([4, 4, 4], 31, 0, id="four-siblings"),
+    pytest.param([4, 1, 3, 2], 50, 0, id="failed-siblings"),
+    pytest.param([4, 3], 40, 3, id="ties"),
+]
+SWITCHES = [(True, True), (True, False), (False, True), (False, False)]
+
+
+@pytest.mark.parametrize(("num_siblings", "max_tokens", "distinct"), SHAPES)
+@pytest.mark.parametrize(("rollout_weighting", "token_grouping"), SWITCHES)
+@pytest.mark.parametrize(
+    ("high_frac", "high_coef", "temperature"), [(0.2, 0.5, 1.0), (0.1, 0.9, 0.5), (1.0, 0.3, 2.0), (0.3, 0.0, 1.0)]
+)
+def test_weighted_sum_is_the_loss_of_the_paper(
+    num_siblings, max_tokens, distinct, rollout_weighting, token_grouping, high_frac, high_coef, temperature
+):
+    batch = random_batch(len(num_siblings) + max_tokens, num_siblings, max_tokens, distinct)
+    options = {
+        "high_frac": high_frac,
+        "high_coef": high_coef,
+        "temperature": temperature,
+        "rollout_weighting": rollout_weighting,
+        "token_grouping": token_grouping,
+    }
+    weights = token_weights(batch.values, batch.mask, batch.uid, **options)
+    expected = paper.vaopd_loss(batch.nested(batch.values), batch.nested(batch.other), **options)
+
+    loss = (weights * batch.other.nan_to_num(0)).sum()
+    assert_close(loss, torch.tensor(expected), "float32")
+
+
+@pytest.mark.parametrize(("num_siblings", "max_tokens", "distinct"), SHAPES)
+def test_rollout_weights(num_siblings, max_tokens, distinct):
+    batch = random_batch(7, num_siblings, max_tokens, distinct)
+    weights = rollout_weights(batch.values, batch.mask, batch.uid, temperature=0.7)
+    of_prompt = dict(zip(dict.fromkeys(batch.uid), batch.nested(batch.values), strict=True))
+    for name, siblings in of_prompt.items():
+        rows = [row for row, uid in enumerate(batch.uid) if uid == name]
+        expected = torch.tensor(paper.rollout_weights(siblings, temperature=0.7), dtype=torch.float64)
+        assert_close(weights[rows], expected, "float32")
+
+
+@pytest.mark.parametrize("high_frac", [0.01, 0.1, 0.2, 0.3, 0.55, 0.7, 1.0])
+def test_high_group(high_frac):
+    for tokens in range(1, 61):
+        batch = random_batch(tokens, [2], tokens, distinct=4)
+        high = high_group(batch.values, batch.mask, high_frac)
+        for row in range(2):
+            expected = paper.high_positions(batch.values[row][batch.mask[row]].tolist(), high_frac)
+            assert set(high[row].nonzero().flatten().tolist()) == expected
+
+
+def test_visual_advantage():
+    batch = random_batch(3, [3, 2], 20)
+    clean, degraded = -batch.values, -batch.other
+    advantage = visual_advantage(clean, degraded, batch.mask)
+    for row, mask in enumerate(batch.mask):
+        expected = paper.visual_advantage(clean[row][mask].tolist(), degraded[row][mask].tolist())
+        assert_close(advantage[row][mask], torch.tensor(expected), "float32")
+        assert (advantage[row][~mask] == 0).all()
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("padding", [(0, 0), (3, 0), (2, 5)])
+def test_divergences(scale, padding):
+    generator = torch.Generator().manual_seed(11)
+    vocab_size = 40
+    student = scale * torch.randn(6, vocab_size + padding[0], generator=generator, dtype=torch.float64)
+    teacher = scale * torch.randn(6, vocab_size + padding[1], generator=generator, dtype=torch.float64)
+    rows = [(s[:vocab_size].tolist(), t[:vocab_size].tolist()) for s, t in zip(student, teacher, strict=True)]
+    pairs = [
+        (divergence.reverse_kl(student, teacher, vocab_size), [paper.kl(s, t) for s, t in rows]),
+        (divergence.forward_kl(student, teacher, vocab_size), [paper.kl(t, s) for s, t in rows]),
+        (divergence.js_divergence(student, teacher, vocab_size), [paper.js(s, t, 0.5) for s, t in rows]),
+        (divergence.js_divergence(student, teacher, vocab_size, beta=0.1), [paper.js(s, t, 0.1) for s, t in rows]),
+    ]
+    for actual, expected in pairs:
+        assert_close(actual, torch.tensor(expected, dtype=torch.float64), "float64")

@@ -1,0 +1,1 @@
+"""Engine, loss and worker adapters that put algorithms/ under verl's actor."""

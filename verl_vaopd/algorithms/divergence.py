@@ -1,0 +1,105 @@
+"""Divergences between student and teacher per token, over the whole vocabulary (Eq. 1 of arXiv:2605.21924).
+
+The reference form: it holds several [N, V] tensors. Training uses fused_divergence, which gives the same numbers.
+The Jensen-Shannon form is the generalised one of GKD (Agarwal et al., arXiv:2306.13649).
+
+Axes: N tokens, V vocabulary. Everything is at temperature 1. The results are float32, and float64 if the logits are.
+"""
+
+import torch
+
+from verl_vaopd.algorithms import checks
+
+
+def reverse_kl(
+    student_logits: torch.Tensor, teacher_logits: torch.Tensor, vocab_size: int | None = None
+) -> torch.Tensor:
+    """KL(student || teacher) per token, in nats.
+
+    Args:
+        student_logits: [N, V_S] float; gradient flows.
+        teacher_logits: [N, V_T] float; treated as constant.
+        vocab_size: number of leading entries that are token ids; needed when either side is padded.
+    Returns: [N] float32, >= 0.
+    Raises:
+        ValueError: shapes that do not fit, vocab_size out of range, NaN or infinite logits.
+    """
+    student, teacher = _log_softmax(student_logits, teacher_logits, vocab_size)
+    return _finished("reverse_kl", (student.exp() * (student - teacher)).sum(dim=-1))
+
+
+def forward_kl(
+    student_logits: torch.Tensor, teacher_logits: torch.Tensor, vocab_size: int | None = None
+) -> torch.Tensor:
+    """KL(teacher || student) per token, in nats.
+
+    Args:
+        student_logits: [N, V_S] float; gradient flows.
+        teacher_logits: [N, V_T] float; treated as constant.
+        vocab_size: number of leading entries that are token ids; needed when either side is padded.
+    Returns: [N] float32, >= 0.
+    Raises:
+        ValueError: shapes that do not fit, vocab_size out of range, NaN or infinite logits.
+    """
+    student, teacher = _log_softmax(student_logits, teacher_logits, vocab_size)
+    return _finished("forward_kl", (teacher.exp() * (teacher - student)).sum(dim=-1))
+
+
+def js_divergence(
+    student_logits: torch.Tensor, teacher_logits: torch.Tensor, vocab_size: int | None = None, beta: float = 0.5
+) -> torch.Tensor:
+    """Generalised Jensen-Shannon divergence per token, in nats.
+
+    beta * KL(teacher || m) + (1 - beta) * KL(student || m) with m = beta * teacher + (1 - beta) * student. Divided by
+    beta it tends to the forward KL as beta goes to 0; divided by 1 - beta, to the reverse KL as beta goes to 1.
+
+    Args:
+        student_logits: [N, V_S] float; gradient flows.
+        teacher_logits: [N, V_T] float; treated as constant.
+        vocab_size: number of leading entries that are token ids; needed when either side is padded.
+        beta: weight of the teacher in the mixture, in (0, 1).
+    Returns: [N] float32, >= 0 and at most log 2.
+    Raises:
+        ValueError: shapes that do not fit, vocab_size or beta out of range, NaN or infinite logits.
+    """
+    if not 0 < beta < 1:
+        raise ValueError(
+            f"beta: got {beta}, expected a number between 0 and 1, both excluded; for the ends take forward_kl (0) "
+            "or reverse_kl (1)"
+        )
+    student, teacher = _log_softmax(student_logits, teacher_logits, vocab_size)
+    log_beta, log_rest = torch.log(torch.tensor([beta, 1 - beta], dtype=student.dtype)).tolist()
+    mixture = torch.logaddexp(teacher + log_beta, student + log_rest)
+    teacher_part = (teacher.exp() * (teacher - mixture)).sum(dim=-1)
+    student_part = (student.exp() * (student - mixture)).sum(dim=-1)
+    return _finished("js_divergence", beta * teacher_part + (1 - beta) * student_part)
+
+
+def _log_softmax(
+    student_logits: torch.Tensor, teacher_logits: torch.Tensor, vocab_size: int | None
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Normalised log-probabilities [N, vocab_size] of both sides; the teacher's are detached."""
+    if student_logits.dim() != 2 or teacher_logits.dim() != 2 or len(student_logits) != len(teacher_logits):
+        raise ValueError(
+            f"logits: got shapes {tuple(student_logits.shape)} (student) and {tuple(teacher_logits.shape)} (teacher), "
+            "expected [tokens, vocabulary] with the same tokens; flatten rollouts and select valid tokens first"
+        )
+    size = checks.common_vocab_size(student_logits.shape[1], teacher_logits.shape[1], vocab_size)
+    dtype = compute_dtype(student_logits, teacher_logits)
+    student = torch.log_softmax(student_logits[:, :size].to(dtype), dim=-1)
+    teacher = torch.log_softmax(teacher_logits.detach()[:, :size].to(dtype), dim=-1)
+    return student, teacher
+
+
+def compute_dtype(*tensors: torch.Tensor) -> torch.dtype:
+    """float32, or float64 if any of the tensors is."""
+    dtype = torch.float32
+    for tensor in tensors:
+        dtype = torch.promote_types(dtype, tensor.dtype)
+    return dtype
+
+
+def _finished(name: str, values: torch.Tensor) -> torch.Tensor:
+    """Checks the values and lifts rounding errors below 0 to 0, leaving the gradient as it is."""
+    checks.require_finite_rows(name, values)
+    return values - values.detach().clamp_max(0)

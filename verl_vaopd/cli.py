@@ -1,0 +1,184 @@
+"""The command `vaopd`: train, export, report, tinygeo build, doctor.
+
+A light process: it composes and checks the configuration, prepares the run directory and watches the training process.
+torch, Ray, verl, vLLM and transformers are imported only where a subcommand is about models.
+"""
+
+import argparse
+import os
+import shlex
+import shutil
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+USAGE_ERROR = 2
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one subcommand; returns the exit code: 2 for a user's mistake, told in one message without a traceback."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if arguments[:2] == ["tinygeo", "build"]:  # the builder has a parser of its own
+        return tinygeo_build(arguments[2:])
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if options.command is train:
+        # argparse gathers positionals from one place only; overrides may stand on either side of an option.
+        unknown = [argument for argument in rest if argument.startswith("-")]
+        if not unknown:
+            options.overrides, rest = [*options.overrides, *rest], []
+    if rest:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    try:
+        return options.command(options)
+    except ValueError as error:
+        print(f"vaopd: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except KeyboardInterrupt:  # outside of training, which answers to signals itself
+        print("vaopd: interrupted", file=sys.stderr)
+        return 128 + signal.SIGINT
+
+
+def train(options: argparse.Namespace) -> int:
+    """`vaopd train`: compose, check, prepare the run directory, train, report."""
+    from omegaconf import OmegaConf
+
+    from verl_vaopd.config import compose, validate, with_default_groups
+    from verl_vaopd.trainer import events, launch, report, run_dir
+    from verl_vaopd.trainer.console import Console
+
+    overrides = with_default_groups(options.overrides)
+    cfg = compose(overrides)
+    if options.cfg:
+        print(OmegaConf.to_yaml(run_dir.with_dir(cfg, run_dir.choose(cfg))), end="")
+        return 0
+    validate(cfg)
+    run = run_dir.prepare(cfg, overrides, [_program(), *sys.argv[1:]])
+    console = Console()
+    console.print(f"run  {_short(run.path)} ({'resumed' if run.resumes else 'new'})")
+    console.print(f"log  {_short(run.path / run_dir.LOG)}")
+    for change in run.changes:
+        console.print(f"warning: this run began with other software: {change}")
+    try:
+        code = launch.run(run, console)
+    finally:
+        os.close(run.lock)
+    if code == 0:
+        console.print()
+        if events.validations(run.path / events.FILE_NAME):
+            console.print(report.final_table(run.path))
+            console.print()
+            console.print(f"learning curve  {_short(report.learning_curve(run.path))}")
+        console.print(f"run directory   {_short(run.path)}")
+        console.print(f"next            {_next_command(run.path)}")
+    return code
+
+
+def report(options: argparse.Namespace) -> int:
+    """`vaopd report`: the final table and the learning curve of a run, finished or not."""
+    from verl_vaopd.trainer.report import final_table, learning_curve
+
+    print(final_table(options.run))
+    print()
+    print(f"learning curve  {_short(learning_curve(options.run))}")
+    return 0
+
+
+def export(options: argparse.Namespace) -> int:
+    """`vaopd export`: one checkpoint of a run as a Hugging Face directory."""
+    from verl_vaopd.trainer.export import export as export_checkpoint
+
+    _use_cpu_platform_without_gpu()
+    path = export_checkpoint(options.run, checkpoint=options.checkpoint, out=options.out, dtype=options.dtype)
+    print(f"exported to {_short(path)}")
+    return 0
+
+
+def doctor(options: argparse.Namespace) -> int:
+    """`vaopd doctor`: what is installed, what hardware is here, and whether the plugins are in place."""
+    from verl_vaopd.doctor import describe, import_everything
+
+    print(describe())
+    if options.imports:
+        _use_cpu_platform_without_gpu()
+        import_everything()
+    return 0
+
+
+def tinygeo_build(arguments: Sequence[str]) -> int:
+    """`vaopd tinygeo build`: make the tiny models; its options are the builder's own."""
+    from verl_vaopd.data.tinygeo import build
+
+    build.main(list(arguments))
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vaopd", description="Visual-Advantage On-Policy Distillation on unmodified verl."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser("train", help="train, or resume the same command's unfinished run")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides; none: chosen by hardware")
+    command.add_argument("--cfg", choices=["job"], help="print the resolved configuration and start nothing")
+    command.set_defaults(command=train)
+
+    command = commands.add_parser("export", help="write a checkpoint as a Hugging Face directory")
+    command.add_argument("run", type=Path, metavar="RUN", help="run directory")
+    command.add_argument("--checkpoint", default="best", metavar="best|last|N", help="which one (default: best)")
+    command.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/export/global_step_N")
+    command.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="default: bfloat16")
+    command.set_defaults(command=export)
+
+    command = commands.add_parser("report", help="print a run's final table again")
+    command.add_argument("run", type=Path, metavar="RUN", help="run directory")
+    command.set_defaults(command=report)
+
+    command = commands.add_parser("doctor", help="show versions, hardware and plugins")
+    command.add_argument("--imports", action="store_true", help="also import verl and vLLM and check the registration")
+    command.set_defaults(command=doctor)
+
+    tinygeo = commands.add_parser("tinygeo", help="the embedded data set and its models")
+    tinygeo_commands = tinygeo.add_subparsers(required=True, metavar="COMMAND")
+    tinygeo_commands.add_parser("build", help="make the tiny models; `vaopd tinygeo build --help` shows its options")
+    return parser
+
+
+def _use_cpu_platform_without_gpu() -> None:
+    """Before torch and verl are imported, which read these variables then."""
+    from verl_vaopd.config import probe_gpus
+    from verl_vaopd.platform import cpu_environment
+
+    if not probe_gpus():
+        os.environ.update(cpu_environment())
+
+
+def _next_command(run: Path) -> str:
+    """What to try after a training: export the best checkpoint, or the last where none was validated."""
+    from verl_vaopd.trainer.best import BEST, complete_steps
+    from verl_vaopd.trainer.run_dir import CHECKPOINTS
+
+    where = shlex.quote(_short(run))
+    if not complete_steps(run / CHECKPOINTS):
+        return f"{_program()} report {where}"
+    which = "" if (run / CHECKPOINTS / BEST).exists() else " --checkpoint last"
+    return f"{_program()} export {where}{which}"
+
+
+def _program() -> str:
+    """How this program is called from here."""
+    called = Path(sys.argv[0])
+    if called.name != "vaopd":
+        return shlex.join([_short(Path(sys.executable)), "-m", "verl_vaopd.cli"])
+    return "vaopd" if shutil.which("vaopd") == str(called) else shlex.quote(_short(called))
+
+
+def _short(path: Path) -> str:
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,26 @@
+"""The job configuration: composed from verl's, ours and recipes/, and checked before anything starts.
+
+Imports neither torch nor verl, so that a mistake is reported in seconds.
+"""
+
+from verl_vaopd.config.checks.hardware import Gpu, probe_gpus
+from verl_vaopd.config.checks.models import check_tokenizers
+from verl_vaopd.config.composition import compose
+from verl_vaopd.config.errors import ConfigError, Problem
+from verl_vaopd.config.groups import default_overrides, gpu_names, with_default_groups
+from verl_vaopd.config.paths import recipes_dir
+from verl_vaopd.config.validation import validate
+
+__all__ = [
+    "ConfigError",
+    "Gpu",
+    "Problem",
+    "check_tokenizers",
+    "compose",
+    "default_overrides",
+    "gpu_names",
+    "probe_gpus",
+    "recipes_dir",
+    "validate",
+    "with_default_groups",
+]

@@ -1,0 +1,165 @@
+"""GPUs: how many the job asks for, how many there are, and how they are divided."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from omegaconf import DictConfig
+
+from verl_vaopd.config.errors import Findings, listing
+from verl_vaopd.config.resolvers import requested_gpus
+from verl_vaopd.config.schema import DTYPES, PLACEMENTS
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU of this machine."""
+
+    name: str
+    memory_mib: int
+
+
+HardwareProbe = Callable[[], Sequence[Gpu]]
+
+
+def probe_gpus() -> list[Gpu]:
+    """The GPUs that this process may use, by nvidia-smi and CUDA_VISIBLE_DEVICES; none without a working nvidia-smi."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    query = [program, "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]
+    result = subprocess.run(query, capture_output=True, text=True, timeout=60, check=False)
+    if result.returncode != 0:
+        return []
+    gpus = {}
+    for line in result.stdout.splitlines():
+        index, uuid, name, memory = (field.strip() for field in line.split(","))
+        gpus[index] = gpus[uuid] = Gpu(name, int(memory) if memory.isdigit() else 0)
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    names = [key for key in gpus if key.isdigit()] if visible is None else visible.split(",")
+    # As CUDA does: the first name that is no device hides all that follow.
+    chosen = []
+    for name in (name.strip() for name in names):
+        if name not in gpus:
+            break
+        chosen.append(gpus[name])
+    return chosen
+
+
+def check_hardware(cfg: DictConfig, findings: Findings, probe: HardwareProbe) -> None:
+    """Placement of the teacher, division of the GPUs, and their number."""
+    trainer, rollout = cfg.trainer, cfg.actor_rollout_ref.rollout
+    findings.require(
+        trainer.device in ("cpu", "cuda"),
+        "unknown device",
+        got=f"trainer.device={trainer.device}",
+        expected="cpu or cuda",
+        fix="choose hardware=cpu or a GPU recipe instead",
+    )
+    for key in ("n_gpus_per_node", "nnodes"):
+        findings.require_range(f"trainer.{key}", trainer[key], "at least 1", trainer[key] >= 1, 1)
+    _check_teacher(cfg, findings)
+    ranks = trainer.n_gpus_per_node * trainer.nnodes
+    size = rollout.tensor_model_parallel_size * rollout.data_parallel_size
+    findings.require(
+        size >= 1 and ranks % max(size, 1) == 0,
+        "the GPUs do not divide evenly among vLLM's replicas",
+        got=f"{ranks} GPUs (trainer.n_gpus_per_node x trainer.nnodes), replicas of {size} "
+        "(rollout.tensor_model_parallel_size x rollout.data_parallel_size)",
+        expected="a replica size that divides the number of GPUs",
+        fix="actor_rollout_ref.rollout.tensor_model_parallel_size=1",
+    )
+    if ranks >= 1:
+        _check_number(cfg, findings, probe)
+
+
+def _check_teacher(cfg: DictConfig, findings: Findings) -> None:
+    teacher = cfg.teacher
+    findings.require(
+        teacher.dtype in DTYPES,
+        "unknown number format",
+        got=f"teacher.dtype={teacher.dtype}",
+        expected=f"one of {listing(DTYPES)}",
+        fix="teacher.dtype=bfloat16",
+    )
+    if not findings.require(
+        teacher.placement in PLACEMENTS,
+        "unknown placement of the teacher",
+        got=f"teacher.placement={teacher.placement}",
+        expected=f"one of {listing(PLACEMENTS)}",
+        fix="teacher.placement=colocated",
+    ):
+        return
+    if teacher.placement == "pool":
+        findings.require(
+            teacher.n_gpus >= 1 and teacher.nnodes >= 1,
+            "the teacher's pool has no GPUs",
+            got=f"teacher.n_gpus={teacher.n_gpus}, teacher.nnodes={teacher.nnodes}",
+            expected="at least 1 each, beside the student's trainer.n_gpus_per_node",
+            fix="e.g. trainer.n_gpus_per_node=6 teacher.n_gpus=2 on a machine with 8",
+        )
+    else:
+        findings.require(
+            teacher.n_gpus == 0,
+            "a colocated teacher has no GPUs of its own",
+            got=f"teacher.n_gpus={teacher.n_gpus}, teacher.placement=colocated",
+            expected="teacher.n_gpus=0",
+            fix="teacher.placement=pool, or leave teacher.n_gpus alone",
+        )
+
+
+def _check_number(cfg: DictConfig, findings: Findings, probe: HardwareProbe) -> None:
+    ray_init = cfg.ray_kwargs.ray_init
+    address = ray_init.address or os.environ.get("RAY_ADDRESS")
+    if address:
+        # Its machines are not this one, and Ray knows what they have.
+        given = {key: ray_init.get(key) for key in ("num_cpus", "num_gpus") if ray_init.get(key) is not None}
+        findings.require(
+            not given,
+            "a running Ray cluster cannot be told its resources",
+            got=listing(f"ray_kwargs.ray_init.{key}={value}" for key, value in given.items()) + f", address {address}",
+            expected="null for both: Ray refuses to connect otherwise",
+            fix=" ".join(f"ray_kwargs.ray_init.{key}=null" for key in given)
+            + " to use that cluster, or unset RAY_ADDRESS and ray_kwargs.ray_init.address to start Ray here",
+        )
+        return
+    wanted = requested_gpus(cfg)
+    nodes = max(cfg.trainer.nnodes, cfg.teacher.nnodes if cfg.teacher.placement == "pool" else 1)
+    asked = (
+        f"{wanted} GPUs: trainer.n_gpus_per_node={cfg.trainer.n_gpus_per_node} x trainer.nnodes={cfg.trainer.nnodes}"
+    )
+    if cfg.teacher.placement == "pool":
+        asked += f" + teacher.n_gpus={cfg.teacher.n_gpus} x teacher.nnodes={cfg.teacher.nnodes}"
+    if cfg.trainer.device == "cpu":
+        logical = ray_init.get("num_gpus")
+        findings.require(
+            logical is not None and logical >= wanted,
+            "Ray has too few logical GPUs",
+            got=f"ray_kwargs.ray_init.num_gpus={logical}",
+            expected=f"at least the job's {asked}",
+            fix="leave ray_kwargs.ray_init.num_gpus alone: hardware=cpu sets it to what the job asks for",
+        )
+        return
+    if not findings.require(
+        nodes == 1,
+        "several machines need a running Ray cluster",
+        got=f"{asked}, but no ray_kwargs.ray_init.address",
+        expected="the address of a Ray cluster that spans them",
+        fix="ray_kwargs.ray_init.address=auto inside the cluster, or trainer.nnodes=1",
+    ):
+        return
+    gpus = probe()
+    found = listing(f"{gpu.name} ({gpu.memory_mib / 1024:.0f} GiB)" for gpu in gpus)
+    findings.require(
+        len(gpus) >= wanted,
+        "the job asks for more GPUs than this machine has",
+        got=f"{len(gpus)} GPUs on this machine" + (f": {found}" if found else ""),
+        expected=asked,
+        fix="hardware=cpu dataset=tinygeo student=tiny teacher=tiny"
+        if not gpus
+        else f"trainer.n_gpus_per_node={len(gpus)} with teacher.placement=colocated, or another machine",
+    )

@@ -1,0 +1,152 @@
+"""Student and teacher must read the same tokens and the same image patches; local paths must exist.
+
+Only local directories can be compared here, before anything is downloaded. Of models named by a hub id the trainer
+checks the loaded tokenizers again.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from verl_vaopd.config.errors import ConfigError, Findings, Problem, listing
+from verl_vaopd.config.paths import ASSETS_DIR
+
+HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
+TOKEN_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+PATCHES = ("in_channels", "patch_size", "temporal_patch_size", "spatial_merge_size")
+"""Of config.json's vision_config: the teacher is given the student's pixel values."""
+
+
+def check_models(cfg: DictConfig, findings: Findings) -> None:
+    """Both model paths, and whether the two models fit together."""
+    paths = {key: Path(cfg[key].path).expanduser() for key in ("student", "teacher")}
+    local = {key: _check_path(key, cfg[key].path, path, findings) for key, path in paths.items()}
+    if all(local.values()):
+        findings.problems += compatibility_problems(paths["student"], paths["teacher"])
+        _check_positions(cfg, paths, findings)
+    tiny = [key for key, path in paths.items() if path.is_relative_to(ASSETS_DIR)]
+    hub = [key for key, path in paths.items() if not local[key] and not path.exists() and key not in tiny]
+    findings.require(
+        not (tiny and hub),
+        "student and teacher do not read the same tokens",
+        got=f"student.path={cfg.student.path}, teacher.path={cfg.teacher.path}",
+        expected="both or neither of the tiny models, which have a tokenizer of their own",
+        fix="student=tiny teacher=tiny, or e.g. student=2b teacher=8b",
+    )
+
+
+def check_tokenizers(student_path: str | Path, teacher_path: str | Path) -> None:
+    """Raise ConfigError unless two local model directories have the same tokenizer and image geometry.
+
+    Compared: vocabulary, merges and added tokens of tokenizer.json; ids of the image tokens, and the patch geometry,
+    of config.json. Heads may be padded differently.
+    """
+    problems = compatibility_problems(Path(student_path), Path(teacher_path))
+    if problems:
+        raise ConfigError(problems)
+
+
+def compatibility_problems(student: Path, teacher: Path) -> list[Problem]:
+    """What keeps the teacher from scoring the student's tokens and images."""
+    differences = list(_differences(student, teacher))
+    return [
+        Problem(
+            "student and teacher do not read the same tokens and image patches",
+            got=difference,
+            expected="one tokenizer and one image geometry for both: the KL compares them token by token",
+            fix=f"choose a teacher of the student's family (student {student}, teacher {teacher})",
+        )
+        for difference in differences
+    ]
+
+
+def _check_positions(cfg: DictConfig, paths: dict[str, Path], findings: Findings) -> None:
+    longest = cfg.data.max_prompt_length + cfg.data.max_response_length
+    for role, path in paths.items():
+        config = _read(path / "config.json")
+        positions = config.get("text_config", config).get("max_position_embeddings")
+        findings.require(
+            positions is None or positions >= longest,
+            f"the longest rollout does not fit into the {role}",
+            got=f"{path}: max_position_embeddings={positions}",
+            expected=f"at least data.max_prompt_length + data.max_response_length = {longest}",
+            fix="shorter lengths, or a model for longer texts",
+        )
+
+
+def _check_path(key: str, given: str, path: Path, findings: Findings) -> bool:
+    """Whether it is a local model directory; a hub id is not, and that is no problem."""
+    if not path.exists() and HUB_ID.fullmatch(given):
+        return False
+    shipped = path.is_relative_to(ASSETS_DIR)
+    return findings.require(
+        (path / "config.json").is_file(),
+        f"the {key} is not there",
+        got=f"{key}.path={given}" + ("" if path.exists() else " (no such directory)"),
+        expected="a directory with config.json and tokenizer.json, or a Hugging Face id",
+        fix="`vaopd tinygeo build` makes the tiny models" if shipped else f"correct {key}.path",
+    )
+
+
+def _differences(student: Path, teacher: Path) -> Iterator[str]:
+    configs = [_read(path / "config.json") for path in (student, teacher)]
+    for name in TOKEN_IDS:
+        ids = [config.get(name) for config in configs]
+        if ids[0] != ids[1]:
+            yield f"{name} in config.json: student {ids[0]}, teacher {ids[1]}"
+    for name in PATCHES:
+        sizes = [config.get("vision_config", {}).get(name) for config in configs]
+        if sizes[0] != sizes[1]:
+            yield f"vision_config.{name} in config.json: student {sizes[0]}, teacher {sizes[1]}"
+    files = [path / "tokenizer.json" for path in (student, teacher)]
+    absent = [str(file) for file in files if not file.is_file()]
+    if absent:
+        yield f"no {listing(absent)}"
+        return
+    tokenizers = [_read(file) for file in files]
+    yield from _tokenizer_differences(*tokenizers)
+    for role, config, tokenizer in zip(("student", "teacher"), configs, tokenizers, strict=True):
+        rows = config.get("text_config", config).get("vocab_size")
+        needed = max(_ids(tokenizer).values(), default=-1) + 1
+        if rows is not None and rows < needed:
+            yield f"the {role}'s head has {rows} rows (vocab_size), its tokenizer {needed} ids"
+
+
+def _tokenizer_differences(student: dict[str, Any], teacher: dict[str, Any]) -> Iterator[str]:
+    ours, theirs = _ids(student), _ids(teacher)
+    different = sorted(token for token in ours.keys() | theirs.keys() if ours.get(token) != theirs.get(token))
+    if different:
+        token = different[0]
+        yield (
+            f"{len(different)} tokens differ (student {len(ours)}, teacher {len(theirs)} in all), "
+            f"e.g. {token!r}: id {ours.get(token, 'none')} in the student, {theirs.get(token, 'none')} in the teacher"
+        )
+    merges = [[_merge(pair) for pair in tokenizer["model"].get("merges", [])] for tokenizer in (student, teacher)]
+    if not different and merges[0] != merges[1]:
+        yield "the same tokens, but other merges in tokenizer.json: text is split differently"
+
+
+def _ids(tokenizer: dict[str, Any]) -> dict[str, int]:
+    """Token -> id, added tokens included."""
+    added = {token["content"]: token["id"] for token in tokenizer.get("added_tokens", [])}
+    return {**tokenizer["model"]["vocab"], **added}
+
+
+def _merge(pair: str | list[str]) -> str:
+    """Older files write a merge as one string, newer ones as two."""
+    return pair if isinstance(pair, str) else " ".join(pair)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigError(
+            Problem("a model's file cannot be read", f"{path}: {error}", "JSON", "download or write the model again")
+        ) from error

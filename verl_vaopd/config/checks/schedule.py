@@ -1,0 +1,90 @@
+"""When a run validates, saves and dumps, and whether it can reach its end.
+
+A checkpoint can become `best` only if its step was validated and saved, and verl saves before it validates. So every
+validated step must be a saved one: the distance of checkpoints divides the distance of validations. The last step is
+both, whatever the distances. -1 switches either off; without checkpoints there is no best one, which is allowed.
+"""
+
+from __future__ import annotations
+
+from omegaconf import DictConfig
+
+from verl_vaopd.config.errors import Findings
+
+
+def check_schedule(cfg: DictConfig, findings: Findings) -> None:
+    """Distances of validations, checkpoints and dumps, and the number of steps."""
+    trainer = cfg.trainer
+    intervals = {
+        "validation.every": trainer.test_freq,
+        "checkpoint.every": trainer.save_freq,
+        "dump.every": cfg.dump.every,
+    }
+    sound = [
+        findings.require_range(key, every, "at least 1 step, or -1 for never", every == -1 or every >= 1, 50)
+        for key, every in intervals.items()
+    ]
+    if all(sound) and trainer.test_freq > 0 and trainer.save_freq > 0:
+        findings.require(
+            trainer.test_freq % trainer.save_freq == 0,
+            "validated steps would not be saved, so none of them could become the best checkpoint",
+            got=f"validation.every={trainer.test_freq}, checkpoint.every={trainer.save_freq}",
+            expected="checkpoint.every divides validation.every",
+            fix=f"checkpoint.every={trainer.test_freq}",
+        )
+    keep = cfg.checkpoint.keep
+    findings.require(
+        keep is None or keep >= 1,
+        "checkpoint.keep is out of range",
+        got=keep,
+        expected="null or at least 1",
+        fix="null",
+    )
+    for key in ("num_heldout_prompts", "num_train_rollouts"):
+        findings.require_range(f"dump.{key}", cfg.dump[key], "0 or more", cfg.dump[key] >= 0, 8)
+    findings.require(
+        cfg.dump.num_heldout_prompts <= cfg.validation.num_questions,
+        "more held-out prompts are dumped than validated",
+        got=f"dump.num_heldout_prompts={cfg.dump.num_heldout_prompts}",
+        expected=f"at most validation.num_questions={cfg.validation.num_questions}",
+        fix=f"dump.num_heldout_prompts={cfg.validation.num_questions}",
+    )
+    epochs, steps = trainer.total_epochs, trainer.total_training_steps
+    findings.require_range("trainer.total_epochs", epochs, "at least 1", epochs >= 1, 5)
+    findings.require(
+        steps is None or (isinstance(steps, int) and steps >= 1),
+        "trainer.total_training_steps is out of range",
+        got=steps,
+        expected="null (all epochs) or at least 1",
+        fix="trainer.total_training_steps=null",
+    )
+    if cfg.dataset.name == "tinygeo":
+        _check_generated_sizes(cfg, findings)
+
+
+def _check_generated_sizes(cfg: DictConfig, findings: Findings) -> None:
+    dataset, prompts = cfg.dataset, cfg.data.train_batch_size
+    sized = [
+        findings.require(
+            dataset[key] is not None and dataset[key] >= least,
+            f"dataset.{key} is too small",
+            got=dataset[key],
+            expected=f"at least {least} ({why})",
+            fix=f"dataset.{key}={max(least, 1)}",
+        )
+        for key, least, why in (
+            ("num_train", prompts, "data.train_batch_size"),
+            ("num_validation", cfg.validation.num_questions, "validation.num_questions"),
+            ("num_test", 1, "a split cannot be empty"),
+        )
+    ]
+    steps = cfg.trainer.total_training_steps
+    if all(sized) and prompts >= 1 and isinstance(steps, int):
+        available = dataset.num_train // prompts * cfg.trainer.total_epochs
+        findings.require(
+            steps <= available,
+            "the data end before the last step",
+            got=f"trainer.total_training_steps={steps}",
+            expected=f"at most {available} (dataset.num_train // data.train_batch_size x trainer.total_epochs)",
+            fix=f"dataset.num_train={-(-steps // max(cfg.trainer.total_epochs, 1)) * prompts}, or more epochs",
+        )

@@ -1,0 +1,164 @@
+"""Composes the job configuration: verl's defaults, our wiring, recipes, then the command line.
+
+Everything a user can mistype is caught here with the keys or names that were meant. verl's YAML carries no types, so
+the type of each default stands in for them. Imports neither torch nor verl, and composes in about a second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from verl_vaopd.config import leaves
+from verl_vaopd.config.errors import ConfigError, Problem, closest, closest_keys, listing
+from verl_vaopd.config.paths import CONFIG_DIR, GROUPS, options, recipes_dir, verl_config_dir
+from verl_vaopd.config.resolvers import register_resolvers
+from verl_vaopd.config.schema import register_schema
+
+
+def compose(overrides: Sequence[str] = ()) -> DictConfig:
+    """The whole job configuration, interpolations unresolved and `run.dir` missing.
+
+    Args:
+        overrides: Hydra overrides: `group=option`, `key=value`, `+key=value`, `++key=value`, `~key`.
+    Raises:
+        ConfigError: unknown key, group option or type, with every such problem of the overrides.
+    """
+    register_schema()
+    register_resolvers()
+    parsed = [parse(override) for override in overrides]
+    groups = [override for override in parsed if is_group(override)]
+    values = [override for override in parsed if not is_group(override)]
+    _raise_if(_group_problems(groups))
+    verl = verl_defaults()
+    with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
+        base = _compose(groups)
+        known = leaves.flat(base)
+        _raise_if([problem for override in values for problem in _value_problems(override, known, verl)])
+        cfg = _compose(parsed) if values else base
+    _raise_if(leaves.type_problems(leaves.flat(cfg) if values else known, verl))
+    return cfg
+
+
+@cache
+def verl_defaults() -> Mapping[str, Any]:
+    """verl's own configuration, flat: its keys, and the values that stand in for types."""
+    with initialize_config_dir(str(verl_config_dir()), version_base="1.3"):
+        return leaves.flat(hydra_compose("ppo_trainer"))
+
+
+def parse(override: str) -> Override:
+    """One override, read as Hydra reads it. Raises ConfigError."""
+    try:
+        parsed = OverridesParser.create().parse_override(override)
+    except HydraException as error:
+        raise ConfigError(
+            Problem(
+                f"cannot read the override {override!r}",
+                got=" ".join(str(error).split()),
+                expected="key=value, group=option, +key=value, ++key=value or ~key",
+                fix="quote special characters for the shell and for Hydra: 'key=\"a,b=c\"'",
+            )
+        ) from error
+    if parsed.is_sweep_override() or parsed.is_hydra_override():
+        raise ConfigError(
+            Problem(
+                f"cannot use the override {override!r}",
+                got="a sweep over several values" if parsed.is_sweep_override() else "a setting of Hydra's own",
+                expected="one value of one key of the job; runs are placed by run.root and run.name",
+                fix="write lists as 'key=[a,b]' and quote commas that belong to a value"
+                if parsed.is_sweep_override()
+                else "leave it out",
+            )
+        )
+    return parsed
+
+
+def is_group(override: Override) -> bool:
+    """Whether it chooses a group's option, ours or verl's, rather than setting a value."""
+    key = override.key_or_group
+    return key in GROUPS or (override.package is not None) or (verl_config_dir() / key).is_dir()
+
+
+def _compose(overrides: Iterable[Override]) -> DictConfig:
+    lines = [override.input_line for override in overrides]
+    path = ",".join(_quoted(f"file://{directory}") for directory in (recipes_dir(), verl_config_dir()))
+    try:
+        return hydra_compose("vaopd", [*lines, f"hydra.searchpath=[{path}]"])
+    except (HydraException, OmegaConfBaseException) as error:
+        causes = [" ".join(str(cause).split()) for cause in (error, error.__cause__) if cause is not None]
+        raise ConfigError(
+            Problem(
+                "Hydra cannot compose the configuration",
+                got=" <- ".join(dict.fromkeys(causes)),
+                expected="overrides that fit together",
+                fix=f"look at: {listing(lines)}",
+            )
+        ) from error
+
+
+def _quoted(text: str) -> str:
+    """As Hydra's override grammar quotes."""
+    return '"' + text.replace('"', '\\"') + '"'
+
+
+def _raise_if(problems: Sequence[Problem]) -> None:
+    if problems:
+        raise ConfigError(problems)
+
+
+def _group_problems(overrides: Sequence[Override]) -> list[Problem]:
+    chosen = {override.key_or_group: override for override in overrides}
+    problems = []
+    for group in GROUPS:
+        known = options(group)
+        if group not in chosen:
+            if group != "method":
+                problems.append(
+                    Problem(f"no {group} is chosen", "nothing", f"one of {listing(known)}", f"add {group}={known[0]}")
+                )
+            continue
+        option = str(chosen[group].value())
+        if option not in known:
+            meant = closest(option, known) or known
+            problems.append(
+                Problem(
+                    f"unknown option of the group {group}",
+                    got=f"{group}={option}",
+                    expected=f"one of {listing(known)}",
+                    fix=f"{group}={meant[0]}",
+                )
+            )
+    return problems
+
+
+def _value_problems(override: Override, known: Mapping[str, Any], verl: Mapping[str, Any]) -> list[Problem]:
+    key = override.key_or_group
+    adds = override.is_add() or override.is_force_add()
+    # Nothing reads a key that our own sections do not have.
+    if key not in known and (not adds or leaves.is_ours(key)):
+        meant = closest_keys(key, [*known, *GROUPS])
+        fixes = [f"{meant[0]}=..."] if meant else ["see `--cfg job` for all keys"]
+        if not leaves.is_ours(key) and not override.is_delete():
+            fixes.append(f"+{key}=... to add a key on purpose")
+        return [
+            Problem(
+                f"unknown key {key}",
+                got=override.input_line,
+                expected="a key of the configuration" + (f"; closest: {listing(meant)}" if meant else ""),
+                fix=", or ".join(fixes),
+            )
+        ]
+    if override.is_delete():
+        return []
+    problems = (leaves.value_problem(leaf, value, verl) for leaf, value in leaves.entries(key, override.value()))
+    return [problem for problem in problems if problem is not None]

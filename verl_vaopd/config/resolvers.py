@@ -1,0 +1,37 @@
+"""Interpolations of our own, for the few values that OmegaConf's cannot express."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from verl_vaopd.config.paths import ASSETS_DIR
+
+
+def requested_gpus(cfg: DictConfig) -> int:
+    """GPUs of the whole job: the student's, and the teacher's if it has a pool of its own."""
+    pool = cfg.teacher.n_gpus * cfg.teacher.nnodes if cfg.teacher.placement == "pool" else 0
+    return cfg.trainer.n_gpus_per_node * cfg.trainer.nnodes + pool
+
+
+def register_resolvers() -> None:
+    """Make them known to OmegaConf.
+
+    - `${vaopd_asset:tinygeo/student}`: absolute path of a file or directory shipped with the package.
+    - `${vaopd_basename:/a/b}`: the last part of a path.
+    - `${vaopd_sum:1,2}`: the sum.
+    - `${vaopd_requested_gpus:}`: see requested_gpus.
+    - `${vaopd_trackers:file,tensorboard}`: these trackers of verl's, and wandb if the switch `wandb` is on.
+    """
+    resolvers: dict[str, Callable[..., Any]] = {
+        "vaopd_asset": lambda name: str(ASSETS_DIR / name),
+        "vaopd_basename": lambda path: Path(path).name,
+        "vaopd_sum": lambda *numbers: sum(numbers),
+        "vaopd_requested_gpus": lambda *, _root_: requested_gpus(_root_),
+        "vaopd_trackers": lambda *names, _root_: OmegaConf.create([*names, *(["wandb"] if _root_.wandb else [])]),
+    }
+    for name, resolver in resolvers.items():
+        OmegaConf.register_new_resolver(name, resolver, replace=True)

@@ -1,0 +1,20 @@
+"""What lets unmodified verl 0.9.1 and vLLM 0.28 run on a machine without an accelerator.
+
+The CPU platform is requested, never guessed: it is active where the environment variable ``VERL_PLATFORM`` is ``cpu``,
+the variable by which verl itself chooses its platform. `cpu_environment` holds it and everything else the processes of
+the CPU stack need. On any other machine one thing is left of this package: `patches.fix_position_ids`, which mends a
+fault that verl has on GPUs as well.
+
+    cpu.py, torch_cpu.py  verl's platform interface for the CPU          (registered: PlatformRegistry)
+    engine.py             verl's FSDP engine on that platform            (registered: EngineRegistry)
+    patches.py            what no registry or option reaches
+    verl_plugin.py, vllm_plugin.py   entry points: verl and vLLM load them in every process they start
+
+Importing this package imports neither torch, verl nor vllm.
+"""
+
+from verl_vaopd.platform.environment import cpu_environment, is_cpu
+from verl_vaopd.platform.patches import activate
+from verl_vaopd.platform.registration import verify_registration
+
+__all__ = ["activate", "cpu_environment", "is_cpu", "verify_registration"]

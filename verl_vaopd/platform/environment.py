@@ -1,0 +1,42 @@
+"""Environment variables of the CPU stack: the driver, Ray's workers, vLLM's servers and engine cores."""
+
+import os
+
+_PLATFORM_VARIABLE = "VERL_PLATFORM"  # read by verl/plugin/platform/platform_manager.py:113
+
+
+def is_cpu() -> bool:
+    """Whether this process was told to run verl on the CPU (``VERL_PLATFORM=cpu``)."""
+    return os.environ.get(_PLATFORM_VARIABLE, "").strip().lower() == "cpu"
+
+
+def cpu_environment() -> dict[str, str]:
+    """Environment variables for every process of the CPU stack.
+
+    Set them before torch, ray, vllm or transformers is imported; unset ``VLLM_CPU_KVCACHE_SPACE``, which is in whole
+    GiB and overrules ``engine_kwargs.vllm.kv_cache_memory_bytes`` (vllm/platforms/cpu.py:166). Processes of a local Ray
+    cluster inherit the driver's; a cluster that is already running needs them as ``runtime_env.env_vars``.
+    """
+    return {
+        _PLATFORM_VARIABLE: "cpu",
+        # On the CPU vLLM 0.28 asks whether the language part of a multimodal model uses MLA, and that part names no
+        # architecture: IndexError at vllm/config/model.py:986. This answers no first.
+        "VLLM_MLA_DISABLE": "1",
+        # Together with engine_kwargs.vllm.distributed_executor_backend=uni: the model runs in the engine core's own
+        # process. One process less to start, and it is OMP_NUM_THREADS that decides on threads.
+        "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+        "VLLM_LOGGING_LEVEL": "WARNING",
+        # Many small processes share few cores: more threads than one each only wait for each other.
+        "OMP_NUM_THREADS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        # Ray lowers the priority of its workers by 15: beside any other work they would hardly get a turn.
+        "RAY_worker_niceness": "0",
+        # Workers that Ray starts in advance have no verl environment and are never used.
+        "RAY_enable_worker_prestart": "0",
+        "RAY_prestart_worker_first_driver": "0",
+        # Empty is off. A dozen processes import the same 8000 modules: without bytecode files each compiles them again,
+        # which doubles the processor time of a start.
+        "PYTHONDONTWRITEBYTECODE": "",
+    }

@@ -1,0 +1,1 @@
+"""Agent-loop pieces: both views of an image attached to a rollout."""

@@ -1,0 +1,1 @@
+"""The Ray-hosted teacher: worker, engine, and what it returns."""

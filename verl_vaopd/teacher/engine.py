@@ -1,0 +1,64 @@
+"""The teacher's engine: one forward pass per view of the image, no gradient, no optimizer.
+
+VA-OPD (arXiv:2605.21924) Eq. 2 needs the teacher's log-probability of each sampled token under the clean and under
+the degraded image; the exact KL (Eq. 1) needs the teacher's whole distribution under the clean image, which its
+final hidden states and its LM head determine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import torch
+from tensordict import TensorDict
+from torch import nn
+from verl.utils import tensordict_utils as tu
+from verl.workers.config import FSDPEngineConfig
+from verl.workers.engine import EngineRegistry
+
+from verl_vaopd.actor.response_engine import ResponseEngine
+from verl_vaopd.algorithms import fused_divergence
+from verl_vaopd.rollout.views import degraded_rows
+
+MODEL_TYPE = "vaopd_teacher"
+
+
+@EngineRegistry.register(model_type=MODEL_TYPE, backend=["fsdp", "fsdp2"], device=["cuda", "cpu"])
+class TeacherEngine(ResponseEngine):
+    """Frozen teacher. Outputs per row: `teacher_log_probs`, `degraded_teacher_log_probs`, `teacher_hidden_states`."""
+
+    engine_config: FSDPEngineConfig
+
+    def _build_fsdp_module(self, module: nn.Module) -> nn.Module:
+        # verl offloads every forward-only engine to the CPU. Whether the teacher's shards live on the GPU is a
+        # switch (teacher.param_offload): 8B parameters in bf16 over 8 GPUs are 2 GB each.
+        config = self.engine_config
+        self.engine_config = dataclasses.replace(config, forward_only=False, offload_policy=config.param_offload)
+        try:
+            return super()._build_fsdp_module(module.requires_grad_(False))
+        finally:
+            self.engine_config = config
+
+    def response_forward(
+        self, hidden: torch.Tensor, head: torch.Tensor, token_ids: torch.Tensor, extra: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """`log_probs` [N] float32 nats at temperature 1, and `hidden_states` [N, d]."""
+        log_probs = fused_divergence.token_log_probs(hidden, head, token_ids, vocab_size=self.vocab_size)
+        return {"log_probs": log_probs, "hidden_states": hidden}
+
+    @torch.no_grad()
+    def forward_step(
+        self, micro_batch: TensorDict, loss_function: None, forward_only: bool
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """Both views of one micro-batch. `keep_hidden_states` and `degraded_view` are batch-level settings."""
+        loss, output = super().forward_step(micro_batch, None, forward_only)
+        clean = output["model_output"]
+        scores = {"teacher_log_probs": clean["log_probs"]}
+        if tu.get_non_tensor_data(micro_batch, key="keep_hidden_states", default=None):
+            scores["teacher_hidden_states"] = clean["hidden_states"]
+        if tu.get_non_tensor_data(micro_batch, key="degraded_view", default=None):
+            _, degraded = super().forward_step(degraded_rows(micro_batch), None, forward_only)
+            scores["degraded_teacher_log_probs"] = degraded["model_output"]["log_probs"]
+        output["model_output"] = scores
+        return loss, output

@@ -1,0 +1,169 @@
+"""What a user sees while training runs: start-up phases, a progress bar and one line per step, from the event log.
+
+A terminal gets a live line below the printed ones (elapsed seconds of a phase, then the bar); a file or a pipe gets the
+printed lines alone. Imports no torch.
+"""
+
+import math
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, TextIO
+
+from tqdm import tqdm
+
+LOSS = "vaopd/loss"
+VISUAL_ADVANTAGE = "vaopd/visual_advantage/mean"
+ROLLOUT_ACCURACY = "vaopd/rollout_accuracy"
+
+
+class Console:
+    """Renders events one by one; call `tick` often in between and `close` at the end.
+
+    Args:
+        stream: where to; a bar is drawn if it is a terminal.
+        clock: seconds now, on the scale of the events' `time`.
+    """
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.time):
+        self._stream = sys.stdout if stream is None else stream
+        self._clock = clock
+        self._started = self._last_mark = clock()
+        self._drawn = -math.inf
+        self._phase: tuple[str, float] | None = None
+        self._validations: dict[int, dict[str, Any]] = {}
+        self._bar: tqdm | None = None
+        self._is_terminal = self._stream.isatty()
+        self.step: int | None = None
+        self.total: int | None = None
+        self.finished = False
+
+    def show(self, event: dict[str, Any]) -> None:
+        """Render one event; kinds without a line of their own only move the live line."""
+        handler = getattr(self, f"_show_{event['kind']}")
+        handler(event)
+
+    def tick(self) -> None:
+        """Redraw the live line once a second, so that seconds go on while nothing happens."""
+        if self._is_terminal and self._clock() - self._drawn >= 1:
+            self._draw()
+
+    def print(self, text: str = "") -> None:
+        """Print above the live line."""
+        if self._bar is None:
+            print(text, file=self._stream, flush=True)
+        else:
+            self._bar.clear()
+            print(text, file=self._stream, flush=True)
+            self._draw()
+
+    def close(self) -> None:
+        """Print what is still held back and end the live line."""
+        for step in sorted(self._validations):
+            self._print_validation(self._validations[step])
+        self._validations.clear()
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _show_phase(self, event: dict[str, Any]) -> None:
+        self._phase = (event["name"], event["time"])
+        self._last_mark = event["time"]
+        if self.step is None or self.step == self.total:
+            self.print(f"[{event['time'] - self._started:4.0f} s] {event['name']}")
+
+    def _show_step(self, event: dict[str, Any]) -> None:
+        step, total = event["step"], event["total"]
+        seconds = event["time"] - self._last_mark
+        self._last_mark, self._phase = event["time"], None
+        validation = self._validations.pop(step, None)
+        self.print(step_line(step, total, event["metrics"], validation, seconds))
+        if self._is_terminal and self.step is None:
+            self._replace_bar(step, total)
+        self.step, self.total = step, total
+        if self._bar is not None:
+            self._bar.update(step - self._bar.n)
+
+    def _show_validation(self, event: dict[str, Any]) -> None:
+        is_ahead = event["step"] > (self.step or 0)
+        if is_ahead:  # belongs to the line of the step under way
+            self._validations[event["step"]] = event
+        else:
+            self._print_validation(event)
+
+    def _show_checkpoint(self, event: dict[str, Any]) -> None:
+        if self._bar is not None:
+            self._bar.set_postfix_str(f"checkpoint at step {event['step']}", refresh=False)
+
+    def _show_warning(self, event: dict[str, Any]) -> None:
+        self.print(f"warning: {event['text']}")
+
+    def _show_finished(self, event: dict[str, Any]) -> None:
+        self.finished = True
+
+    def _print_validation(self, event: dict[str, Any]) -> None:
+        when = "before training" if event["step"] == 0 else f"at step {event['step']}"
+        self.print(
+            f"held-out accuracy {when}: {format_share(event, 'accuracy')} | mean VA {format_nats(event, 'mean_va')}"
+        )
+
+    def _replace_bar(self, done: int, total: int) -> None:
+        if self._bar is not None:
+            self._bar.close()
+        self._bar = tqdm(total=total, initial=done, unit="step", file=self._stream, dynamic_ncols=True, leave=False)
+
+    def _draw(self) -> None:
+        self._drawn = self._clock()
+        if self._bar is None:
+            # The start-up has no length: a line of text where the bar will be.
+            self._bar = tqdm(file=self._stream, bar_format="{desc}", leave=False)
+        if self._phase is None:
+            self._bar.set_description("training", refresh=False)
+        else:
+            name, since = self._phase
+            self._bar.set_description_str(f"  {name} ... {self._clock() - since:.0f} s", refresh=False)
+        self._bar.refresh()
+
+
+def step_line(
+    step: int, total: int, metrics: dict[str, float | None], validation: dict[str, Any] | None, seconds: float
+) -> str:
+    """One step for a reader. `seconds` is wall-clock time since the step before, validation included."""
+    parts = [f"step {step:{len(str(total))}d}/{total}"]
+    if LOSS in metrics:
+        parts.append(f"loss {_number(metrics[LOSS], '.4f')}")
+    if VISUAL_ADVANTAGE in metrics:
+        parts.append(f"VA {_number(metrics[VISUAL_ADVANTAGE], '.3f')}")
+    if ROLLOUT_ACCURACY in metrics:
+        parts.append(f"rollout accuracy {_percent(metrics[ROLLOUT_ACCURACY])}")
+    if validation is not None:
+        parts.append(f"held-out accuracy {format_share(validation, 'accuracy')}")
+    return " | ".join([*parts, f"{seconds:.1f} s"])
+
+
+def _number(value: float | None, form: str) -> str:
+    return "not finite" if value is None else format(value, form)
+
+
+def _percent(value: float | None) -> str:
+    return "not finite" if value is None else f"{100 * value:4.1f} %"
+
+
+def format_share(event: dict[str, Any], name: str) -> str:
+    """A share of an event with its interval, in per cent."""
+    return _with_interval(event, name, lambda value: f"{100 * value:.1f}", unit=" %")
+
+
+def format_nats(event: dict[str, Any], name: str) -> str:
+    """A number of nats of an event with its interval."""
+    return _with_interval(event, name, lambda value: f"{value:.3f}", unit="")
+
+
+def _with_interval(event: dict[str, Any], name: str, form: Callable[[float], str], unit: str) -> str:
+    """`31.2 % [28.0, 34.5]`; the interval is left out where it is undefined (null: fewer than two questions)."""
+    if name not in event:
+        return "not computed"
+    value, low, high = (event[key] for key in (name, f"{name}_low", f"{name}_high"))
+    if value is None:
+        return "not finite"
+    return form(value) + unit + ("" if low is None or high is None else f" [{form(low)}, {form(high)}]")

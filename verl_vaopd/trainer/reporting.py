@@ -1,0 +1,102 @@
+"""What a training step leaves behind: metrics, and token-level dumps of training and held-out rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from transfer_queue import KVBatchMeta
+
+from verl_vaopd.trainer import queue
+from verl_vaopd.trainer.dump import TokenRow, token_rows
+from verl_vaopd.trainer.metric_names import PASS_THROUGH_METRICS
+from verl_vaopd.trainer.metrics import distillation_metrics, rollout_metrics, throughput_metrics
+
+ROLLOUT_FIELDS = ("prompts", "responses", "response_mask", "rm_scores", "rollout_log_probs", "index")
+PHASES = {
+    "rollout": "gen",
+    "teacher": "teacher",
+    "update": "update_actor",
+    "weight_sync": "update_weights",
+    "step": "step",
+}
+"""Our names of a step's phases, and verl's timer that measures each."""
+DUMPED_PER_TOKEN = (
+    "visual_advantage",
+    "teacher_log_probs",
+    "degraded_teacher_log_probs",
+    "reverse_kl",
+    "token_weights",
+    "high_group",
+    "student_entropy",
+    "teacher_entropy",
+    "rollout_log_probs",
+)
+"""Per-token columns of a dump, as far as the method produces them."""
+
+
+def load_rollouts(batch: KVBatchMeta, eos_token_ids: Sequence[int], per_token: Sequence[str]) -> dict[str, Any]:
+    """Everything that metrics and dumps need of real rows, as padded tensors and lists.
+
+    Args:
+        eos_token_ids: a response that ends in none of them was cut by the length limit.
+        per_token: further per-token fields to fetch.
+    """
+    values = queue.fetch(batch, [*ROLLOUT_FIELDS, *per_token])
+    lengths = values["response_mask"].sum(dim=1)
+    last = values["responses"].gather(1, (lengths - 1)[:, None]).flatten()
+    values["truncated"] = ~torch.isin(last, torch.tensor(list(eos_token_ids)))
+    values["accuracy"] = values.pop("rm_scores").sum(dim=1)
+    values["uid"] = queue.uids(batch)
+    values["rollout_index"] = [int(key.split("_")[1]) for key in batch.keys]
+    values["question_id"] = [str(index.item() if hasattr(index, "item") else index) for index in values.pop("index")]
+    values["num_tokens"] = sum(tag["seq_len"] for tag in batch.tags)
+    return values
+
+
+def step_metrics(
+    values: Mapping[str, Any],
+    *,
+    high_frac: float,
+    timing: Mapping[str, float],
+    worker_metrics: Mapping[str, float],
+    num_expected_prompts: int,
+    num_padding_rows: int,
+) -> dict[str, float]:
+    """All metrics of one training step (metric_names.METRICS)."""
+    seconds = {phase: timing[timer] for phase, timer in PHASES.items() if timer in timing}
+    tokens = {phase: values["num_tokens"] for phase in ("teacher", "update")}
+    tokens["rollout"] = int(values["response_mask"].sum())
+    # verl prefixes what the actor's worker measured.
+    passed = {name: worker_metrics.get(name, worker_metrics.get(f"actor/{name}")) for name in PASS_THROUGH_METRICS}
+    return {
+        **distillation_metrics(
+            **{name: values[name] for name in ("token_weights", "response_mask", "rollout_log_probs", "uid")},
+            **{name: values[name] for name in ("reverse_kl", "student_entropy", "teacher_entropy")},
+            student_log_probs=values["student_log_probs"],
+            visual_advantage=values.get("visual_advantage"),
+            high_frac=high_frac,
+        ),
+        **rollout_metrics(
+            response_ids=values["responses"],
+            **{name: values[name] for name in ("response_mask", "uid", "truncated", "accuracy")},
+            num_dropped_prompts=num_expected_prompts - len(set(values["uid"])),
+            num_padding_rows=num_padding_rows,
+        ),
+        **throughput_metrics(seconds, tokens, {name: value for name, value in passed.items() if value is not None}),
+    }
+
+
+def dump_rows(values: Mapping[str, Any], question_ids: Sequence[str], tokenizer: Any) -> list[TokenRow]:
+    """Token-level rows of all rollouts of the chosen questions."""
+    chosen = set(question_ids)
+    return token_rows(
+        rows=[row for row, question in enumerate(values["question_id"]) if question in chosen],
+        **{name: values[name] for name in ("uid", "question_id", "rollout_index", "response_mask", "truncated")},
+        prompt=[tokenizer.decode(ids[ids != tokenizer.pad_token_id]) for ids in values["prompts"]],
+        response_ids=values["responses"],
+        accuracy=values["accuracy"],
+        per_token={name: values[name] for name in DUMPED_PER_TOKEN if name in values},
+        tokenizer=tokenizer,
+    )
