@@ -1,4 +1,4 @@
-"""The command `vaopd`: train, export, report, tinygeo build, doctor.
+"""The command `vaopd`: train, collect, export, report, tinygeo build, doctor.
 
 A light process: it composes and checks the configuration, prepares the run directory and watches the training process.
 torch, Ray, verl, vLLM and transformers are imported only where a subcommand is about models.
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return tinygeo_build(arguments[2:])
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if options.command is train:
+    if options.command in (train, collect):
         # argparse gathers positionals from one place only; overrides may stand on either side of an option.
         unknown = [argument for argument in rest if argument.startswith("-")]
         if not unknown:
@@ -44,7 +44,7 @@ def train(options: argparse.Namespace) -> int:
     """`vaopd train`: compose, check, prepare the run directory, train, report."""
     from omegaconf import OmegaConf
 
-    from verl_vaopd.config import compose, validate, with_default_groups
+    from verl_vaopd.config import cautions, compose, validate, with_default_groups
     from verl_vaopd.trainer import events, launch, report, run_dir
     from verl_vaopd.trainer.console import Console
 
@@ -58,6 +58,8 @@ def train(options: argparse.Namespace) -> int:
     console = Console()
     console.print(f"run  {_short(run.path)} ({'resumed' if run.resumes else 'new'})")
     console.print(f"log  {_short(run.path / run_dir.LOG)}")
+    for caution in cautions(cfg):
+        console.print(f"warning: {caution}")
     for change in run.changes:
         console.print(f"warning: this run began with other software: {change}")
     try:
@@ -73,6 +75,17 @@ def train(options: argparse.Namespace) -> int:
         console.print(f"run directory   {_short(run.path)}")
         console.print(f"next            {_next_command(run.path)}")
     return code
+
+
+def collect(options: argparse.Namespace) -> int:
+    """`vaopd collect`: verified responses of the teacher, for `method=cot_sft` and `method=offpolicy_kd`."""
+    from verl_vaopd.config import compose, validate, with_default_groups
+    from verl_vaopd.data.collect import collect as collect_responses
+
+    cfg = compose(with_default_groups(options.overrides))
+    validate(cfg)
+    print(f"stored in {_short(collect_responses(cfg))}")
+    return 0
 
 
 def report(options: argparse.Namespace) -> int:
@@ -124,6 +137,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides; none: chosen by hardware")
     command.add_argument("--cfg", choices=["job"], help="print the resolved configuration and start nothing")
     command.set_defaults(command=train)
+
+    command = commands.add_parser("collect", help="store verified responses of the teacher; resumable")
+    command.add_argument(
+        "overrides", nargs="*", metavar="KEY=VALUE", help="the Hydra overrides of the training command"
+    )
+    command.set_defaults(command=collect)
 
     command = commands.add_parser("export", help="write a checkpoint as a Hugging Face directory")
     command.add_argument("run", type=Path, metavar="RUN", help="run directory")

@@ -12,7 +12,6 @@ from omegaconf import OmegaConf
 from tests.config.conftest import CPU, PAPER
 from verl_vaopd.config import leaves
 from verl_vaopd.config.checks.settings import EXACT_KL_ENGINE
-from verl_vaopd.config.schema import VIEW_KINDS
 from verl_vaopd.platform import cpu_environment
 
 JOBS = [CPU, [*CPU, "method=opd"], PAPER, ["hardware=h200x1", *PAPER[1:]]]
@@ -50,4 +49,3 @@ def test_types_that_verls_yaml_does_not_show(facts):
 
 def test_names_that_are_written_twice_to_keep_imports_light(facts):
     assert facts["model_type"] == EXACT_KL_ENGINE
-    assert facts["views"] == sorted(VIEW_KINDS)

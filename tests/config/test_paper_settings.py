@@ -66,7 +66,7 @@ VAOPD = {
     "algorithm.use_kl_in_reward": False,
     "actor_rollout_ref.actor.entropy_coeff": 0,
     # 200 held-out problems x 8 samples at temperature 1, every 50 steps and before training.
-    "data.val_max_samples": 200,
+    "data.val_max_samples": -1,
     "actor_rollout_ref.rollout.val_kwargs.n": 8,
     "actor_rollout_ref.rollout.val_kwargs.temperature": 1.0,
     "actor_rollout_ref.rollout.val_kwargs.top_p": 1.0,

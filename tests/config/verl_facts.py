@@ -18,7 +18,6 @@ from verl.utils.import_utils import load_class_from_fqn, load_extern_type
 
 from verl_vaopd.actor.engine import MODEL_TYPE
 from verl_vaopd.config.composition import verl_defaults
-from verl_vaopd.rollout.views import DEGRADATIONS
 
 SECTIONS = (
     "actor_rollout_ref.actor",
@@ -31,7 +30,7 @@ SECTIONS = (
 
 def main() -> None:
     configurations = [OmegaConf.create(configuration) for configuration in json.load(sys.stdin)]
-    facts = {**annotations(), "model_type": MODEL_TYPE, "views": sorted(DEGRADATIONS)}
+    facts = {**annotations(), "model_type": MODEL_TYPE}
     facts["errors"] = [error for cfg in configurations for error in errors(cfg)]
     print(json.dumps(facts))
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from omegaconf import OmegaConf
 from PIL import Image
 from tensordict import NonTensorStack, TensorDict
 from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopOutput
@@ -30,9 +31,11 @@ from verl.utils import tensordict_utils as tu
 from verl.utils.torch_dtypes import PrecisionType
 from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
 
+from verl_vaopd import images
 from verl_vaopd.actor.engine import StudentEngine
-from verl_vaopd.actor.loss import weighted_divergence_loss
+from verl_vaopd.actor.loss import student_loss
 from verl_vaopd.actor.nested import rows
+from verl_vaopd.actor.objective import Objective
 from verl_vaopd.algorithms.token_weights import token_weights
 from verl_vaopd.algorithms.visual_advantage import visual_advantage
 from verl_vaopd.data.tinygeo import models
@@ -43,7 +46,7 @@ from verl_vaopd.teacher.engine import TeacherEngine
 from verl_vaopd.teacher.head import load_output_head
 
 # A view with other position ids than the clean one, which pixelation never has.
-views.DEGRADATIONS["transpose"] = lambda image: image.transpose(Image.Transpose.TRANSPOSE)
+images.DEGRADATIONS["transpose"] = lambda image, *, seed=0: image.transpose(Image.Transpose.TRANSPOSE)
 
 MODELS = (
     # name, architecture, seed, rows of embedding and head that belong to no token, tied
@@ -122,23 +125,25 @@ def load_rows(directory: Path, prompts: str = "prompts.json") -> list[Row]:
     config = model_config(directory / "student")  # verl binds the model's get_rope_index to the processor
     worker = ViewAgentLoopWorker.__new__(ViewAgentLoopWorker)
     worker.processor, worker.tokenizer, worker.mm_processor_kwargs = config.processor, config.tokenizer, {}
-    worker.view_options = {}
     result = []
     for prompt in json.loads((directory / prompts).read_text()):
-        images = [Image.open(directory / name).convert("RGB") for name in prompt["images"]]
-        content = [*({"type": "image"} for _ in images), {"type": "text", "text": prompt["question"]}]
+        pictures = [Image.open(directory / name).convert("RGB") for name in prompt["images"]]
+        content = [*({"type": "image"} for _ in pictures), {"type": "text", "text": prompt["question"]}]
         text = config.processor.apply_chat_template(
             [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
         )
-        prompt_ids = config.processor(text=[text], images=images or None, return_tensors="pt")["input_ids"][0].tolist()
-        worker.view_kind = prompt["view"]
+        prompt_ids = config.processor(text=[text], images=pictures or None, return_tensors="pt")["input_ids"][
+            0
+        ].tolist()
+        options = OmegaConf.create({"kind": prompt["view"], "ratio": images.PIXELATE_RATIO})
+        worker.degraded_view = agent_loop.View(options, run_seed=0, files={})
         agent_loop._prompt_cache.set({})
         for response in prompt["responses"]:
             output = AgentLoopOutput(
                 prompt_ids=prompt_ids,
                 response_ids=response,
                 response_mask=[1] * len(response),
-                multi_modal_data={"images": images} if images else {},
+                multi_modal_data={"images": pictures} if pictures else {},
                 metrics=AgentLoopMetrics(),
             )
             result.append({"uid": prompt["uid"], **queued_fields(worker, output)})
@@ -156,7 +161,7 @@ def queued_fields(worker: ViewAgentLoopWorker, output: AgentLoopOutput) -> Row:
         "response_mask": torch.tensor(output.response_mask),
         "loss_mask": torch.tensor(output.response_mask),
         "multi_modal_inputs": multi_modal_inputs,
-        views.FIELD: worker._degraded_inputs(output),
+        views.FIELD: worker._view_inputs(output, worker.degraded_view, {"split": "train", "index": "0", "step": 1}),
     }
 
 
@@ -175,7 +180,8 @@ def pack(batch: Sequence[Row], **per_token: list[torch.Tensor]) -> TensorDict:
     data: dict[str, Any] = {
         field: torch.nested.as_nested_tensor(values, layout=torch.jagged) for field, values in tensors.items()
     }
-    for field in {"multi_modal_inputs", views.FIELD} & batch[0].keys():
+    extra = {"multi_modal_inputs", views.FIELD, views.MASKED_FIELD, views.PRIVILEGED_FIELD}
+    for field in extra & batch[0].keys():
         data[field] = NonTensorStack(*[dict(row[field]) for row in batch])
     data["row_index"] = torch.arange(len(batch))
     return TensorDict(data, batch_size=[len(batch)])
@@ -223,6 +229,7 @@ def build_student(
     engine.initialize()
     engine.vocab_size = len(engine.model_config.tokenizer)
     engine.teacher_head = load_output_head(str(teacher_path), PrecisionType.to_dtype(dtype), "cpu")
+    engine.objective = Objective(divergence="reverse_kl")
     return engine
 
 
@@ -294,17 +301,20 @@ class Update:
 def update(
     student: StudentEngine,
     batch: Sequence[Row],
-    hidden: list[torch.Tensor],
-    weights: list[torch.Tensor],
+    hidden: list[torch.Tensor] | None,
+    weights: list[torch.Tensor] | None,
     batching: Batching,
+    policy_loss: Any = None,
+    **per_token: list[torch.Tensor],
 ) -> Update:
     """The engine's own training step on this rank's rows."""
-    data = pack(batch, token_weights=weights)
+    data = pack(batch, **({} if weights is None else {"token_weights": weights}), **per_token)
     # verl's trainer sends the sampling temperature along; the exact KL is taken at 1 all the same.
     tu.assign_non_tensor(data, temperature=0.7, **batching.settings())
     student.teacher_hidden_states = hidden
+    loss = functools.partial(student_loss, objective=student.objective, policy_loss=policy_loss)
     with student.train_mode():
-        outputs = student.train_batch(data, weighted_divergence_loss)
+        outputs = student.train_batch(data, loss)
         gradients = {name: p.grad.full_tensor().clone() for name, p in student.module.named_parameters()}
     # As verl's worker reduces it: sum over micro-batches, mean over ranks.
     loss = torch.tensor(sum(outputs["loss"]), dtype=torch.float64)

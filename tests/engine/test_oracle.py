@@ -81,6 +81,7 @@ def test_loss_gradients_and_token_outputs(students, scores, batch, batching, ora
     expected = oracle["students"][name]
     assert all(gradient.norm() > 0 for gradient in expected["gradients"][method].values())
     assert_same_step(update, expected, method)
+    assert_rows_close(update.token_outputs.pop("divergence"), [row["reverse_kl"] for row in expected["rows"]])
     assert update.token_outputs.keys() == expected["rows"][0].keys()
     for key, values in update.token_outputs.items():
         assert_rows_close(values, [row[key] for row in expected["rows"]])

@@ -1,20 +1,24 @@
-"""What must hold for every batch: properties of the weights and of the fused divergence, on generated cases."""
-
-from itertools import pairwise
+"""What must hold for every batch: properties of visual advantage and token weights, on generated cases."""
 
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tolerances import assert_close
-from verl_vaopd.algorithms import fused_divergence
-from verl_vaopd.algorithms.token_weights import high_group, token_weights
+from verl_vaopd.algorithms.token_weights import high_group, masked_opd_weights, token_weights
 from verl_vaopd.algorithms.visual_advantage import rollout_weights, visual_advantage
 
 seeded = settings(derandomize=True, deadline=None, max_examples=60)
 fractions = st.sampled_from([0.01, 0.1, 0.2, 0.3, 0.5, 0.99, 1.0])
 coefficients = st.sampled_from([0.0, 0.3, 0.5, 1.0])
-switches = st.fixed_dictionaries({"rollout_weighting": st.booleans(), "token_grouping": st.booleans()})
+switches = st.fixed_dictionaries(
+    {
+        "rollout_weighting": st.booleans(),
+        "token_grouping": st.booleans(),
+        "high_rule": st.sampled_from(["fraction", "mass", "threshold"]),
+        "rollout_shrinkage": st.sampled_from([0.0, 0.1]),
+    }
+)
 
 
 @st.composite
@@ -44,14 +48,14 @@ def test_weights_of_a_prompt_sum_to_its_share(batch, high_frac, high_coef, optio
 
 
 @seeded
-@given(batches(), fractions)
-def test_the_high_group_dominates_the_low_one(batch, high_frac):
+@given(batches(), fractions, st.sampled_from(["fraction", "mass", "threshold"]))
+def test_the_high_group_dominates_the_low_one(batch, high_frac, high_rule):
     advantage, mask, _ = batch
-    high = high_group(advantage, mask, high_frac)
+    high = high_group(advantage, mask, high_frac, high_rule, high_mass=high_frac)
     for row in range(len(mask)):
         low = mask[row] & ~high[row]
         assert not (high[row] & ~mask[row]).any()
-        if low.any():
+        if low.any() and high[row].any():
             assert advantage[row][high[row]].min() >= advantage[row][low].max()
 
 
@@ -116,42 +120,63 @@ def test_both_switches_off_is_the_mean_over_tokens_siblings_and_prompts(batch):
     assert_close(weights, expected, "float32")
 
 
-@seeded
-@given(
-    st.integers(1, 9),
-    st.integers(1, 12),
-    st.integers(0, 2**31),
-    st.sampled_from(["reverse_kl", "forward_kl"]),
-    st.lists(st.integers(0, 9), max_size=3),
-)
-def test_micro_batches_add_up_to_the_whole_batch(num_tokens, chunk_size, seed, kind, cuts):
-    generator = torch.Generator().manual_seed(seed)
-    shapes = ((num_tokens, 4), (13, 4), (num_tokens, 6), (13, 6))
-    tensors = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
-    weights = torch.rand(num_tokens, generator=generator, dtype=torch.float64)
-    fused = getattr(fused_divergence, kind)
+groups = st.sampled_from(["high", "low", "random"])
+masked_fractions = st.sampled_from([0.0, 0.1, 0.3, 0.5, 0.99])
 
-    def gradients_over(parts):
-        student_hidden, student_head = (tensor.clone().requires_grad_() for tensor in tensors[:2])
-        total = 0.0
-        for part in parts:
-            values = fused(student_hidden[part], student_head, tensors[2][part], tensors[3], chunk_size=chunk_size)
-            loss = (weights[part] * values).sum()
-            loss.backward()
-            total += loss.detach()
-        return total, student_hidden.grad, student_head.grad
 
-    bounds = [0, *sorted(min(cut, num_tokens) for cut in cuts), num_tokens]
-    parts = [slice(start, end) for start, end in pairwise(bounds)]
-    for actual, expected in zip(gradients_over(parts), gradients_over([slice(0, num_tokens)]), strict=True):
-        assert_close(actual, expected, "float64")
+def masked(batch, which, frac, seed=0):
+    return masked_opd_weights(*batch, which, frac, torch.Generator().manual_seed(seed))
 
 
 @seeded
-@given(st.integers(1, 40), st.integers(2, 60), st.sampled_from([0.1, 1.0, 30.0]), st.integers(0, 2**31))
-def test_divergences_are_not_negative(num_tokens, vocab_size, scale, seed):
-    generator = torch.Generator().manual_seed(seed)
-    hidden = torch.randn(num_tokens, 3, generator=generator)
-    head = scale * torch.randn(vocab_size, 3, generator=generator)
-    for kind in (fused_divergence.reverse_kl, fused_divergence.forward_kl):
-        assert (kind(hidden, head, hidden * (1 + 1e-6), head) >= 0).all()
+@given(batches(), groups, masked_fractions)
+def test_masked_opd_keeps_the_weight_of_each_rollout_and_leaves_out_enough(batch, which, frac):
+    _, mask, _ = batch
+    weights, plain = masked(batch, which, frac), masked(batch, which, 0.0)
+    assert_close(weights.sum(dim=1), plain.sum(dim=1), "float32")
+    for row in range(len(mask)):
+        num_tokens = int(mask[row].sum())
+        kept = weights[row] > 0
+        assert not (kept & ~mask[row]).any()
+        num_left_out = num_tokens - int(kept.sum())
+        assert num_left_out == min(-int(-round(100 * frac) * num_tokens // 100), num_tokens - 1)
+        assert len(set(weights[row][kept].tolist())) == 1
+
+
+@seeded
+@given(batches(), groups)
+def test_masked_opd_without_a_mask_is_exactly_standard_opd(batch, which):
+    standard = token_weights(*batch, rollout_weighting=False, token_grouping=False)
+    assert torch.equal(masked(batch, which, 0.0), standard)
+
+
+@seeded
+@given(batches(), st.sampled_from(["high", "low"]), masked_fractions)
+def test_masked_opd_leaves_out_the_end_it_names(batch, which, frac):
+    advantage, mask, _ = batch
+    weights = masked(batch, which, frac)
+    for row in range(len(mask)):
+        left_out, kept = (advantage[row][mask[row] & chosen] for chosen in (weights[row] == 0, weights[row] > 0))
+        if len(left_out):
+            assert left_out.min() >= kept.max() if which == "high" else left_out.max() <= kept.min()
+
+
+@seeded
+@given(batches(), groups, masked_fractions, st.integers(1, 5), st.sampled_from([torch.nan, torch.inf, 1e30]))
+def test_masked_opd_does_not_see_padding_nor_what_is_masked(batch, which, frac, extra, junk):
+    advantage, mask, uid = batch
+    shape = (len(uid), extra)
+    dirty = torch.cat([torch.where(mask, advantage, junk), torch.full(shape, junk)], dim=1)
+    padded_mask = torch.cat([mask, torch.zeros(shape, dtype=torch.bool)], dim=1)
+    padded = masked((dirty, padded_mask, uid), which, frac)
+    assert torch.equal(padded[:, : mask.shape[1]], masked(batch, which, frac))
+    assert (padded[:, mask.shape[1] :] == 0).all()
+
+
+@seeded
+@given(batches(), st.randoms(use_true_random=False), st.sampled_from(["high", "low"]), masked_fractions)
+def test_masked_opd_does_not_see_row_order(batch, random, which, frac):
+    advantage, mask, uid = batch
+    order = random.sample(range(len(uid)), len(uid))
+    permuted = masked((advantage[order], mask[order], [uid[row] for row in order]), which, frac)
+    assert torch.equal(permuted, masked(batch, which, frac)[order])

@@ -3,6 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from verl_vaopd.evaluation.draws import estimate_pass_at_k, question_distinct_answers
+from verl_vaopd.evaluation.seeds import estimate_over_seeds, paired_difference
 from verl_vaopd.evaluation.statistics import avg_at_k, estimate_mean, pass_at_k, question_means
 
 # Seeded, and no time limit on a machine that may be busy.
@@ -57,3 +59,34 @@ def test_interval_lies_within_the_questions_and_around_the_value(correct):
     if len(correct) > 1:
         assert means.min() - 1e-12 <= estimate.low <= estimate.value + 1e-12
         assert estimate.value - 1e-12 <= estimate.high <= means.max() + 1e-12
+
+
+@seeded
+@given(scores, st.randoms(use_true_random=False))
+def test_distinct_answers_grow_with_the_draws_and_forget_the_names_of_answers(answers, random):
+    curve = np.array([question_distinct_answers(answers, k) for k in (1, 2, 3)])
+    np.testing.assert_allclose(curve[0], 1.0)
+    assert (np.diff(curve, axis=0) >= -1e-12).all()
+    assert (curve <= np.arange(1, 4)[:, None] + 1e-12).all()
+    renamed = [[{0.0: "no", 1.0: None}[x] for x in random.sample(samples, len(samples))] for samples in answers]
+    np.testing.assert_allclose(question_distinct_answers(renamed, 3), curve[2])
+
+
+@settings(seeded, max_examples=30)
+@given(scores, st.integers(1, 3))
+def test_pass_at_k_has_one_value_with_and_without_interval(correct, k):
+    estimate = estimate_pass_at_k(correct, k)
+    assert estimate.value == pytest.approx(pass_at_k(correct, k), abs=1e-12)
+    assert estimate.n_samples == sum(map(len, correct))
+
+
+@settings(seeded, max_examples=30)
+@given(st.lists(st.lists(st.floats(-2, 2), min_size=4, max_size=4), min_size=1, max_size=4), st.floats(-1, 1))
+def test_a_difference_is_that_of_the_scores_and_a_shift_of_one_side_shifts_it(runs, shift):
+    first, second = np.array(runs), np.array(runs[::-1]) + shift
+    difference = paired_difference(first, second, num_resamples=200)
+    assert difference.value == pytest.approx(
+        estimate_over_seeds(first).value - estimate_over_seeds(second).value, abs=1e-9
+    )
+    moved = paired_difference(first + 1.0, second, num_resamples=200)
+    assert (moved.low, moved.high) == pytest.approx((difference.low + 1.0, difference.high + 1.0), abs=1e-9)

@@ -7,7 +7,7 @@ from tests.reference import paper
 from tests.reference.batches import random_batch
 from tests.tolerances import assert_close
 from verl_vaopd.algorithms import divergence
-from verl_vaopd.algorithms.token_weights import high_group, token_weights
+from verl_vaopd.algorithms.token_weights import high_group, masked_opd_weights, token_weights
 from verl_vaopd.algorithms.visual_advantage import rollout_weights, visual_advantage
 
 SHAPES = [
@@ -44,13 +44,49 @@ def test_weighted_sum_is_the_loss_of_the_paper(
 
 
 @pytest.mark.parametrize(("num_siblings", "max_tokens", "distinct"), SHAPES)
-def test_rollout_weights(num_siblings, max_tokens, distinct):
+@pytest.mark.parametrize(
+    ("options", "rule"),
+    [
+        ({"high_rule": "mass", "high_mass": 0.7}, lambda tokens: paper.positions_holding(tokens, 0.7)),
+        ({"high_rule": "mass", "high_mass": 1.0}, lambda tokens: paper.positions_holding(tokens, 1.0)),
+        (
+            {"high_rule": "threshold", "high_threshold": 0.125},
+            lambda tokens: {position for position, value in enumerate(tokens) if value > 0.125},
+        ),
+    ],
+)
+def test_other_high_groups(num_siblings, max_tokens, distinct, options, rule):
+    batch = random_batch(5, num_siblings, max_tokens, distinct)
+    high = high_group(batch.values, batch.mask, **options)
+    for row, mask in enumerate(batch.mask):
+        assert set(high[row].nonzero().flatten().tolist()) == rule(batch.values[row][mask].tolist())
+    weights = token_weights(batch.values, batch.mask, batch.uid, rollout_shrinkage=0.05, high_coef=0.7, **options)
+    expected = paper.vaopd_loss(
+        batch.nested(batch.values), batch.nested(batch.other), high_coef=0.7, rollout_shrinkage=0.05, high_rule=rule
+    )
+    assert_close((weights * batch.other.nan_to_num(0)).sum(), torch.tensor(expected), "float32")
+
+
+@pytest.mark.parametrize(("num_siblings", "max_tokens", "distinct"), SHAPES)
+@pytest.mark.parametrize("which", ["high", "low"])
+@pytest.mark.parametrize("frac", [0.1, 0.3, 0.55, 0.99])
+def test_masked_opd(num_siblings, max_tokens, distinct, which, frac):
+    batch = random_batch(9, num_siblings, max_tokens, distinct)
+    weights = masked_opd_weights(batch.values, batch.mask, batch.uid, which, frac)
+    expected = paper.masked_opd_loss(batch.nested(batch.values), batch.nested(batch.other), which, frac)
+    assert_close((weights * batch.other.nan_to_num(0)).sum(), torch.tensor(expected), "float32")
+
+
+@pytest.mark.parametrize(("num_siblings", "max_tokens", "distinct"), SHAPES)
+@pytest.mark.parametrize("rollout_shrinkage", [0.0, 0.1])
+def test_rollout_weights(num_siblings, max_tokens, distinct, rollout_shrinkage):
     batch = random_batch(7, num_siblings, max_tokens, distinct)
-    weights = rollout_weights(batch.values, batch.mask, batch.uid, temperature=0.7)
+    options = {"temperature": 0.7, "rollout_shrinkage": rollout_shrinkage}
+    weights = rollout_weights(batch.values, batch.mask, batch.uid, **options)
     of_prompt = dict(zip(dict.fromkeys(batch.uid), batch.nested(batch.values), strict=True))
     for name, siblings in of_prompt.items():
         rows = [row for row, uid in enumerate(batch.uid) if uid == name]
-        expected = torch.tensor(paper.rollout_weights(siblings, temperature=0.7), dtype=torch.float64)
+        expected = torch.tensor(paper.rollout_weights(siblings, **options), dtype=torch.float64)
         assert_close(weights[rows], expected, "float32")
 
 
@@ -90,3 +126,14 @@ def test_divergences(scale, padding):
     ]
     for actual, expected in pairs:
         assert_close(actual, torch.tensor(expected, dtype=torch.float64), "float64")
+
+
+@pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
+@pytest.mark.parametrize("k", [1, 7, 38, 39])
+def test_top_k_reverse_kl(scale, k):
+    generator = torch.Generator().manual_seed(12)
+    student, teacher = scale * torch.randn(2, 6, 40, generator=generator, dtype=torch.float64)
+    values = divergence.top_k_reverse_kl(student, teacher, k).tolist()
+    expected = [paper.top_k_kl(s, t, k) for s, t in zip(student.tolist(), teacher.tolist(), strict=True)]
+    # The log-ratio of the rest is rounded as its two logarithms are, however small it is.
+    assert values == pytest.approx(expected, rel=1e-11, abs=1e-14)

@@ -10,6 +10,7 @@ from verl_vaopd.trainer.metrics import distillation_metrics, repeated_ngram_frac
 
 FIELDS = (
     "reverse_kl",
+    "divergence",
     "token_weights",
     "student_entropy",
     "teacher_entropy",
@@ -48,7 +49,7 @@ def reference_metrics(rollouts, uid, high_percent):
         return held / total
 
     return {
-        "vaopd/loss": sum(w * k for w, k in zip(flat["token_weights"], flat["reverse_kl"], strict=True)),
+        "vaopd/loss": sum(w * k for w, k in zip(flat["token_weights"], flat["divergence"], strict=True)),
         "vaopd/reverse_kl/all": _mean(flat["reverse_kl"]),
         "vaopd/reverse_kl/high": _mean([k for k, h in zip(flat["reverse_kl"], high_flat, strict=True) if h]),
         "vaopd/reverse_kl/low": _mean([k for k, h in zip(flat["reverse_kl"], high_flat, strict=True) if not h]),

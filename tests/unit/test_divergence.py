@@ -4,9 +4,14 @@ import pytest
 import torch
 
 from tests.tolerances import assert_close
-from verl_vaopd.algorithms.divergence import forward_kl, js_divergence, reverse_kl
+from verl_vaopd.algorithms.divergence import forward_kl, js_divergence, reverse_kl, top_k_reverse_kl
 
-DIVERGENCES = [reverse_kl, forward_kl, js_divergence]
+
+def top_3_reverse_kl(student_logits, teacher_logits, vocab_size=None):
+    return top_k_reverse_kl(student_logits, teacher_logits, 3, vocab_size)
+
+
+DIVERGENCES = [reverse_kl, forward_kl, js_divergence, top_3_reverse_kl]
 
 
 def logits(seed, rows=5, columns=11, dtype=torch.float64, **options):
@@ -36,6 +41,57 @@ def test_js_at_the_ends_tends_to_the_two_kls():
 def test_js_of_disjoint_distributions_is_log_two():
     student = torch.tensor([[50.0, -50.0]])
     assert js_divergence(student, -student).item() == pytest.approx(math.log(2), rel=1e-5)
+
+
+def test_hand_worked_top_k():
+    # The teacher's two likeliest are ids 1 and 3; the rest holds 0.3 of the student and 0.2 of the teacher, and how it
+    # is shared there does not matter.
+    student = torch.tensor([[0.1, 0.2, 0.2, 0.5], [0.0001, 0.2, 0.2999, 0.5]]).log()
+    teacher = torch.tensor([[0.15, 0.5, 0.05, 0.3]]).log().expand(2, 4)
+    expected = 0.2 * math.log(0.2 / 0.5) + 0.5 * math.log(0.5 / 0.3) + 0.3 * math.log(0.3 / 0.2)
+    assert top_k_reverse_kl(student, teacher, 2).tolist() == pytest.approx([expected] * 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("k", [10, 11, 5000])
+def test_top_k_of_all_but_one_is_exact(k):
+    student, teacher = logits(1), logits(2, requires_grad=False)
+    coarse, exact = top_k_reverse_kl(student, teacher, k), reverse_kl(student, teacher)
+    assert torch.equal(coarse, exact)
+    gradients = [torch.autograd.grad(values.sum(), student)[0] for values in (coarse, exact)]
+    assert_close(gradients[0], gradients[1], "float64")
+
+
+def test_top_k_with_one_possible_token():
+    assert top_k_reverse_kl(torch.randn(3, 1), torch.randn(3, 1), 4).tolist() == [0.0] * 3
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_top_k_with_a_rest_that_is_next_to_nothing(sign):
+    """Student and teacher both put all but e^-200 on the top ids, or the student on the rest: 0 or about 200 nats."""
+    teacher = torch.tensor([[0.0, 0.0, -200.0, -201.0]])
+    student = (sign * teacher).requires_grad_()
+    value = top_k_reverse_kl(student, teacher, 2)
+    value.sum().backward()
+    if sign == 1:
+        assert value.item() == 0
+        assert (student.grad == 0).all()
+    else:
+        assert value.item() == pytest.approx(200, rel=1e-2)
+        assert student.grad.isfinite().all()
+
+
+def test_top_k_allows_probability_zero_within_the_rest():
+    student, teacher = torch.tensor([[1.0, 0.0, -torch.inf, 2.0]]), torch.tensor([[3.0, 0.0, -1.0, 2.0]])
+    expected = top_k_reverse_kl(torch.tensor([[1.0, 0.0, -1e9, 2.0]]), teacher, 1)
+    assert torch.equal(top_k_reverse_kl(student, teacher, 1), expected)
+    with pytest.raises(ValueError, match=r"^top_k_reverse_kl: got .* at row 0"):
+        top_k_reverse_kl(student, teacher.flip(1), 3)
+
+
+@pytest.mark.parametrize("k", [0, -1, 2.0, "3"])
+def test_top_k_rejects_k(k):
+    with pytest.raises(ValueError, match=r"^k: got .*, expected an integer of at least 1"):
+        top_k_reverse_kl(torch.zeros(1, 2), torch.zeros(1, 2), k)
 
 
 @pytest.mark.parametrize("divergence", DIVERGENCES)
@@ -94,9 +150,12 @@ def test_no_tokens(divergence):
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
 @pytest.mark.parametrize("side", ["student", "teacher"])
 def test_non_finite_logits_are_reported_with_their_row(divergence, value, side):
-    student, teacher = torch.randn(4, 6), torch.randn(4, 6)
+    # Token 3 is the student's likeliest and among the teacher's three likeliest, unless the value says otherwise.
+    student, teacher = torch.eye(6)[3].repeat(4, 1), torch.arange(6.0).remainder(5).repeat(4, 1)
     (student if side == "student" else teacher)[2, 3] = value
-    with pytest.raises(ValueError, match=rf"^{divergence.__name__}: got .* at row 2"):
+    if divergence is top_3_reverse_kl and side == "teacher" and value == -torch.inf:
+        pytest.skip("token 3 is then within the rest, where a probability of 0 is allowed")
+    with pytest.raises(ValueError, match=rf"^{divergence.__name__.replace('top_3', 'top_k')}: got .* at row 2"):
         divergence(student, teacher)
 
 

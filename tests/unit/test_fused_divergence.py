@@ -1,5 +1,7 @@
 """The chunked form against the materialised one, on sizes that a CPU does at once."""
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -7,7 +9,20 @@ from tests.tolerances import assert_close
 from verl_vaopd.algorithms import chunked_pass, divergence, fused_divergence
 
 NUM_TOKENS, STUDENT_DIM, TEACHER_DIM, VOCAB = 23, 8, 12, 47
-KINDS = ["reverse_kl", "forward_kl"]
+JS_BETA, TOP_K = 0.3, 5
+FUSED = {
+    "reverse_kl": fused_divergence.reverse_kl,
+    "forward_kl": fused_divergence.forward_kl,
+    "js": partial(fused_divergence.js_divergence, beta=JS_BETA),
+    "top_k": partial(fused_divergence.top_k_reverse_kl, k=TOP_K),
+}
+MATERIALISED = {
+    "reverse_kl": divergence.reverse_kl,
+    "forward_kl": divergence.forward_kl,
+    "js": partial(divergence.js_divergence, beta=JS_BETA),
+    "top_k": partial(divergence.top_k_reverse_kl, k=TOP_K),
+}
+KINDS = fused_divergence.DIVERGENCE_KINDS
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
 
@@ -38,10 +53,24 @@ class Case:
         return self.student_hidden @ self.student_head.T, self.teacher_hidden @ self.teacher_head.T
 
     def materialised(self, kind):
-        return getattr(divergence, kind)(*self.logits(), VOCAB)
+        return MATERIALISED[kind](*self.logits(), vocab_size=VOCAB)
 
     def fused(self, kind, **options):
-        return getattr(fused_divergence, kind)(*self.tensors, vocab_size=VOCAB, **options)
+        return FUSED[kind](*self.tensors, vocab_size=VOCAB, **options)
+
+    def with_statistics(self, kind, **options):
+        options = {"vocab_size": VOCAB, "js_beta": JS_BETA, "top_k": TOP_K} | options
+        return fused_divergence.divergence_with_statistics(kind, *self.tensors, self.token_ids, **options)
+
+    def token_log_probs(self, **options):
+        return fused_divergence.token_log_probs_with_entropy(
+            *self.tensors[:2], self.token_ids, vocab_size=VOCAB, **options
+        )
+
+    def materialised_log_probs(self, temperature=1.0):
+        """[N, VOCAB] in float32 at least, from logits of the tensors' dtype."""
+        logits = self.logits()[0][:, :VOCAB]
+        return torch.log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)) / temperature, dim=-1)
 
     def gradients(self, loss):
         return torch.autograd.grad(loss, (self.student_hidden, self.student_head))
@@ -110,9 +139,7 @@ def test_gradcheck(kind, chunk_size):
     case = Case(torch.float64, num_tokens=5)
 
     def function(student_hidden, student_head):
-        return getattr(fused_divergence, kind)(
-            student_hidden, student_head, *case.tensors[2:], vocab_size=VOCAB, chunk_size=chunk_size
-        )
+        return FUSED[kind](student_hidden, student_head, *case.tensors[2:], vocab_size=VOCAB, chunk_size=chunk_size)
 
     assert torch.autograd.gradcheck(function, case.tensors[:2])
 
@@ -121,18 +148,104 @@ def test_gradcheck(kind, chunk_size):
 @pytest.mark.parametrize("chunk_size", [1, 7, 100])
 def test_statistics(kind, chunk_size):
     case = Case()
-    function = getattr(fused_divergence, f"{kind}_with_statistics")
-    output = function(*case.tensors, case.token_ids, vocab_size=VOCAB, chunk_size=chunk_size)
+    output = case.with_statistics(kind, chunk_size=chunk_size, expected_grad=case.weights)
     student, teacher = (torch.distributions.Categorical(logits=x[:, :VOCAB].double()) for x in case.logits())
     assert torch.equal(output.divergence, case.fused(kind, chunk_size=chunk_size))
+    assert torch.equal(output.reverse_kl, case.fused("reverse_kl", chunk_size=chunk_size))
     assert_close(output.student_log_probs, student.log_prob(case.token_ids), "float32")
     assert_close(output.student_entropy, student.entropy(), "float32")
     assert_close(output.teacher_entropy, teacher.entropy(), "float32")
     assert output.divergence.requires_grad
     assert not any(values.requires_grad for values in output[1:])
-    gradients = case.gradients(output.divergence.sum())
-    for actual, expected in zip(gradients, case.gradients(case.materialised(kind).sum()), strict=True):
-        assert_close(actual, expected, "float32")
+    gradients = case.gradients((case.weights * output.divergence).sum())
+    expected = case.gradients((case.weights * case.materialised(kind)).sum())
+    for actual, wanted in zip(gradients, expected, strict=True):
+        assert_close(actual, wanted, "float32")
+
+
+def test_statistics_take_their_options_only_where_they_belong():
+    case = Case()
+    assert torch.equal(case.with_statistics("forward_kl", js_beta=7.0, top_k=0).divergence, case.fused("forward_kl"))
+    with pytest.raises(ValueError, match=r"^beta: got 7\.0"):
+        case.with_statistics("js", js_beta=7.0)
+    with pytest.raises(ValueError, match=r"^k: got 0"):
+        case.with_statistics("top_k", top_k=0)
+    with pytest.raises(ValueError, match=r"^kind: got 'kl', expected one of reverse_kl, forward_kl, js, top_k"):
+        case.with_statistics("kl")
+
+
+def test_exact_reverse_kl_beside_a_coarse_one_is_not_negative():
+    """Equal models: rounding leaves some reverse KLs slightly negative, which every way to get them lifts to 0."""
+    case = Case()
+    case.teacher_hidden, case.teacher_head = case.student_hidden.detach() * (1 + 1e-6), case.student_head.detach()
+    assert (case.with_statistics("top_k").reverse_kl >= 0).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=name)
+@pytest.mark.parametrize("chunk_size", [1, 7, 100])
+@pytest.mark.parametrize("temperature", [1.0, 0.7])
+@pytest.mark.parametrize("expected_grad", ["none", "right", "negative", "wrong"])
+def test_token_log_probs_with_entropy(dtype, chunk_size, temperature, expected_grad):
+    case = Case(dtype)
+    hint = {"none": None, "right": case.weights, "negative": -2 * case.weights, "wrong": 1 - case.weights}
+    log_probs, entropy = case.token_log_probs(
+        chunk_size=chunk_size, temperature=temperature, expected_grad=hint[expected_grad]
+    )
+    materialised = case.materialised_log_probs(temperature)
+    expected = materialised.gather(1, case.token_ids[:, None])[:, 0]
+    limit = "float64" if dtype == torch.float64 else "float32"
+    assert_close(log_probs, expected, limit)
+    assert_close(entropy, -(materialised.exp() * materialised).sum(dim=1), limit)
+    assert log_probs.dtype == entropy.dtype == expected.dtype
+    assert not entropy.requires_grad
+    gradients = case.gradients((case.weights * log_probs).sum())
+    for actual, wanted in zip(gradients, case.gradients((case.weights * expected).sum()), strict=True):
+        assert actual.dtype == dtype
+        assert_close(actual, wanted, name(dtype))
+    assert (gradients[1][VOCAB:] == 0).all()
+
+
+@pytest.mark.parametrize("temperature", [1.0, 1.7])
+def test_token_log_probs_gradcheck(temperature):
+    case = Case(torch.float64, num_tokens=5)
+
+    def function(hidden, head):
+        return fused_divergence.token_log_probs_with_entropy(
+            hidden, head, case.token_ids, vocab_size=VOCAB, chunk_size=2, temperature=temperature
+        )[0]
+
+    assert torch.autograd.gradcheck(function, case.tensors[:2])
+
+
+def test_token_log_probs_with_and_without_gradient_are_the_same_numbers():
+    case = Case()
+    constant = fused_divergence.token_log_probs(*case.tensors[:2], case.token_ids, vocab_size=VOCAB, chunk_size=7)
+    assert torch.equal(case.token_log_probs(chunk_size=7)[0], constant)
+    with torch.no_grad():
+        log_probs, _ = case.token_log_probs(chunk_size=7)
+    assert not log_probs.requires_grad
+    assert torch.equal(log_probs, constant)
+
+
+@pytest.mark.parametrize("chunk_size", [1, 7, 100])
+def test_forward_kl_to_a_teacher_that_is_sure_of_the_token_is_the_negative_log_likelihood(chunk_size):
+    # The teacher's logit is 1e4 at the token and 0 elsewhere, so its probability is 1 to the last digit.
+    case = Case(torch.float64)
+    case.teacher_head = 1e4 * torch.eye(VOCAB, dtype=torch.float64)
+    case.teacher_hidden = torch.nn.functional.one_hot(case.token_ids, VOCAB).double()
+    forward = case.fused("forward_kl", chunk_size=chunk_size)
+    negative_log_likelihood = -case.token_log_probs(chunk_size=chunk_size)[0]
+    assert_close(forward, negative_log_likelihood, "float64")
+    expected = case.gradients((case.weights * negative_log_likelihood).sum())
+    for actual, wanted in zip(case.gradients((case.weights * forward).sum()), expected, strict=True):
+        assert_close(actual, wanted, "float64")
+
+
+def test_a_right_hint_saves_the_second_pass_for_log_probs_too(count_passes):
+    case = Case()
+    log_probs, _ = case.token_log_probs(chunk_size=7, expected_grad=case.weights)
+    case.gradients(-3 * (case.weights * log_probs).sum())
+    assert len(count_passes) == 1
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=name)
@@ -205,7 +318,7 @@ def test_no_gradient_reaches_the_teacher(kind):
     assert case.student_head.grad.abs().max() > 0
     with torch.no_grad():
         constant = case.student_hidden.detach(), case.student_head.detach()
-    assert not getattr(fused_divergence, kind)(*constant, *case.tensors[2:], vocab_size=VOCAB).requires_grad
+    assert not FUSED[kind](*constant, *case.tensors[2:], vocab_size=VOCAB).requires_grad
 
 
 def test_without_grad_mode_no_gradient_is_computed(count_passes):
@@ -213,7 +326,7 @@ def test_without_grad_mode_no_gradient_is_computed(count_passes):
     with torch.no_grad():
         values = case.fused("reverse_kl")
     assert not values.requires_grad
-    assert count_passes == [{"want_hidden_grad": False, "head_grad_weights": None}]
+    assert count_passes == [{"want_statistics": False, "want_hidden_grad": False, "head_grad_weights": None}]
     assert_close(values, case.materialised("reverse_kl"), "float32")
 
 
@@ -264,11 +377,14 @@ def test_teacher_may_have_another_dtype():
 
 def test_no_tokens():
     case = Case(num_tokens=0)
-    output = fused_divergence.reverse_kl_with_statistics(*case.tensors, case.token_ids, vocab_size=VOCAB)
-    assert [values.shape for values in output] == [(0,)] * 4
+    output = case.with_statistics("reverse_kl")
+    assert [values.shape for values in output] == [(0,)] * 5
     hidden_grad, head_grad = case.gradients(output.divergence.sum())
     assert hidden_grad.shape == (0, STUDENT_DIM)
     assert (head_grad == 0).all()
+    log_probs, entropy = case.token_log_probs()
+    assert log_probs.shape == entropy.shape == (0,)
+    assert [gradient.shape[0] for gradient in case.gradients(log_probs.sum())] == [0, VOCAB + 3]
     assert fused_divergence.token_log_probs(*case.tensors[:2], case.token_ids).shape == (0,)
 
 
@@ -307,6 +423,8 @@ def test_non_finite_rows_are_named():
         case.fused("reverse_kl", chunk_size=7)
     with pytest.raises(ValueError, match=r"^token_log_probs: got nan at row 4, 9"):
         fused_divergence.token_log_probs(*case.tensors[:2], case.token_ids)
+    with pytest.raises(ValueError, match=r"^token_log_probs: got nan at row 4, 9"):
+        case.token_log_probs()
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -339,4 +457,27 @@ def test_rejects(kind, changes, message):
         "vocab_size": VOCAB,
     }
     with pytest.raises(ValueError, match=message):
-        getattr(fused_divergence, f"{kind}_with_statistics")(**(arguments | changes))
+        fused_divergence.divergence_with_statistics(kind, **(arguments | changes))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"hidden": torch.zeros(4, 9)}, r"^hidden, head: got shapes \(4, 9\)"),
+        ({"vocab_size": 51}, "^vocab_size: got 51, expected 1 to 50"),
+        ({"chunk_size": 0}, "^chunk_size: got 0"),
+        ({"temperature": 0.0}, "^temperature: got 0.0"),
+        ({"temperature": float("nan")}, "^temperature: got nan"),
+        ({"expected_grad": torch.ones(5)}, r"^expected_grad: got shape \(5,\)"),
+        ({"token_ids": torch.tensor([0, 1, VOCAB, 2])}, "^token_ids: got 47 at row 2, expected 0 to 46"),
+    ],
+)
+def test_token_log_probs_reject(changes, message):
+    arguments = {
+        "hidden": torch.zeros(4, 8),
+        "head": torch.zeros(50, 8),
+        "token_ids": torch.zeros(4, dtype=torch.int64),
+        "vocab_size": VOCAB,
+    }
+    with pytest.raises(ValueError, match=message):
+        fused_divergence.token_log_probs_with_entropy(**(arguments | changes))

@@ -18,6 +18,7 @@ def _step(visual_advantage, uid, **changes):
     ones, mask = torch.ones_like(visual_advantage), torch.ones_like(visual_advantage, dtype=torch.bool)
     return {
         "reverse_kl": ones,
+        "divergence": ones,
         "token_weights": token_weights(visual_advantage, mask, uid),
         "response_mask": mask,
         "student_entropy": 0 * ones,
@@ -97,6 +98,16 @@ def test_without_visual_advantage_its_keys_are_absent():
     assert got.keys() == metric_names.DISTILLATION_METRICS.keys()
 
 
+def test_a_method_without_a_teacher_reports_its_policy_only():
+    step = _step(torch.rand(4, 6), list("aabb"))
+    absent = ("reverse_kl", "divergence", "token_weights", "teacher_entropy", "visual_advantage")
+    got = distillation_metrics(**{name: value for name, value in step.items() if name not in absent})
+    assert got.keys() == metric_names.POLICY_METRICS.keys() | metric_names.LOG_PROB_GAP_METRICS.keys()
+    del step["rollout_log_probs"]
+    stored = distillation_metrics(**{name: value for name, value in step.items() if name not in absent})
+    assert stored.keys() == metric_names.POLICY_METRICS.keys()
+
+
 def test_undefined_means_are_nan():
     """No VA anywhere: no shares. One token per rollout: no low group."""
     got = distillation_metrics(**_step(torch.zeros(2, 1), ["a", "b"]))
@@ -108,7 +119,7 @@ def test_undefined_means_are_nan():
 def test_broken_values_show():
     kl = torch.ones(2, 3)
     kl[1, 2] = math.nan
-    assert math.isnan(distillation_metrics(**_step(torch.rand(2, 3), [0, 1], reverse_kl=kl))["vaopd/loss"])
+    assert math.isnan(distillation_metrics(**_step(torch.rand(2, 3), [0, 1], divergence=kl))["vaopd/loss"])
 
 
 def test_padding_rows_are_refused():
@@ -131,6 +142,7 @@ def _rollouts(**changes):
         "truncated": torch.tensor([True, False, False]),
         "accuracy": torch.tensor([1.0, math.nan, 0.5]),
         "num_dropped_prompts": 2,
+        "num_filtered_prompts": 3,
         "num_padding_rows": 1,
         **changes,
     }
@@ -151,6 +163,7 @@ def test_rollout_metrics_by_hand():
             "vaopd/num_prompts": 2.0,
             "vaopd/num_rollouts": 3.0,
             "vaopd/num_dropped_prompts": 2.0,
+            "vaopd/num_filtered_prompts": 3.0,
             "vaopd/num_padding_rows": 1.0,
         }
     )

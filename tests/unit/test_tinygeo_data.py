@@ -1,5 +1,6 @@
 """The tinygeo world: what is drawn, asked and answered, and how it is split and written."""
 
+import hashlib
 import io
 import json
 import random
@@ -11,8 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from verl_vaopd.data.tinygeo import dataset, figures, questions
-from verl_vaopd.data.tinygeo.models import build_tokenizer
+from verl_vaopd.data.tinygeo import dataset, figures, ood, questions
+from verl_vaopd.data.tinygeo.build import ASSETS
+from verl_vaopd.data.tinygeo.models import build_processor, build_tokenizer, load_tokenizer
 from verl_vaopd.images import pixelate
 from verl_vaopd.rewards import compute_score, extract_boxed, well_formed
 
@@ -23,10 +25,16 @@ def tokenizer():
 
 
 @pytest.fixture(scope="module")
-def examples():
-    return dataset.generate_examples("train", 3000, seed=0) + dataset.generate_examples(
-        "test_unseen_pairs", 300, seed=0
+def examples(ood_examples):
+    train, unseen = (
+        dataset.generate_examples(split, num, seed=0) for split, num in (("train", 3000), ("test_unseen_pairs", 300))
     )
+    return train + unseen + ood_examples
+
+
+@pytest.fixture(scope="module")
+def ood_examples():
+    return dataset.generate_examples("test_ood", 400, seed=0)
 
 
 def expected_answer(example):
@@ -65,7 +73,7 @@ def test_world_is_as_varied_as_promised(examples):
     assert {e.figure.kind for e in examples} == set(figures.KINDS)
     assert len(figures.KINDS) >= 3
     assert {len(e.figure.lengths) for e in examples} == {3, 4, 5, 6}
-    assert all(10 <= length <= 99 for e in examples for length in e.figure.lengths)
+    assert all(10 <= length <= 99 for e in examples for length in e.figure.lengths if e.split != "test_ood")
     assert all(len(set(e.figure.lengths)) == len(e.figure.lengths) for e in examples)
 
 
@@ -118,17 +126,19 @@ def read_digits(image, glyphs):
     return found
 
 
-def test_labels_are_drawn_whole_and_in_place(examples):
-    for example in examples[:400]:
+def test_labels_are_drawn_whole_and_in_place(examples, ood_examples):
+    for example in examples[:400] + ood_examples:
         figure = example.figure
         drawn = "".join(map(str, figure.lengths))
         assert read_digits(figure.image, figure.glyphs) == [[digit] for digit in drawn]
-        assert [2 * glyph.side + glyph.place for glyph in figure.glyphs] == list(range(2 * len(figure.lengths)))
-        centers = [(g.x, g.y) for g in figure.glyphs]
-        for k in range(len(figure.lengths)):  # clockwise from the top: the angle of label centres grows
-            (x0, y0), (x1, y1) = (
-                np.add(centers[2 * j], centers[2 * j + 1]) / 2 - 48 for j in (k, (k + 1) % len(figure.lengths))
-            )
+        assert [(glyph.side, glyph.place) for glyph in figure.glyphs] == [
+            (side, place) for side, length in enumerate(figure.lengths) for place in range(2 - len(str(length)), 2)
+        ]
+        centers = [
+            np.mean([(g.x, g.y) for g in figure.glyphs if g.side == k], axis=0) - 48 for k in range(len(figure.lengths))
+        ]
+        for (x0, y0), (x1, y1) in zip(centers, centers[1:] + centers[:1], strict=True):
+            # clockwise from the top: the angle of label centres grows
             assert x0 * y1 - y0 * x1 > 0 or len(figure.lengths) == 3
 
 
@@ -154,6 +164,96 @@ def test_splits_are_disjoint_by_content():
         assert not content[a] & content[b]
     for split, keys in content.items():
         assert all(dataset.split_of(*key) == split for key in keys)
+
+
+# Made by version 1 of the format, with which the data of the shipped models were made.
+PLAIN_SPLITS = {
+    "train": "73fafd3a5bfe53f17071d7deb5857dbc78846f8f5f164b02a15d2c88eebc8927",
+    "validation": "3b3c2767d564e25f7fc168c84726e574334ea8ce6fa8a402076264be52dfb0cd",
+    "test": "cc5287195d6aae099ae9221e7c08745beb2398bc8fc1e585c7eb92c6767ff2f5",
+    "test_unseen_pairs": "6f81cddefb6ac77df983ca215ab6ef8e3dec221cc98fc81a918e23ff90245b8c",
+}
+
+
+@pytest.mark.parametrize("split", PLAIN_SPLITS)
+def test_what_the_shipped_models_were_trained_on_is_still_the_same(split):
+    digest = hashlib.sha256()
+    for example in dataset.generate_examples(split, 40, seed=0):
+        digest.update(example.figure.image.tobytes())
+        digest.update("\n".join((example.prompt, example.prompt_with_lengths, example.response.text)).encode())
+    assert digest.hexdigest() == PLAIN_SPLITS[split]
+
+
+def test_out_of_domain_figures_show_one_short_length_that_no_other_split_has(ood_examples):
+    for example in ood_examples:
+        assert sum(length < 10 for length in example.figure.lengths) == 1
+        assert min(example.figure.lengths) >= 1 and len(set(example.figure.lengths)) == len(example.figure.lengths)
+    assert {min(e.figure.lengths) for e in ood_examples} == set(range(1, 10))
+    asked = [any(e.figure.length(side) < 10 for side in e.question.sides) for e in ood_examples]
+    assert 0.2 < np.mean(asked) < 0.6  # the others are about numbers that the models can read
+    short_first = [e.figure.lengths.index(min(e.figure.lengths)) for e in ood_examples]
+    assert set(short_first) == set(range(6))  # it may stand at any side
+
+
+def test_out_of_domain_questions_have_other_words_than_all_others(ood_examples, examples):
+    def scaffold(example):
+        return re.sub(r"\b[A-F]{2}\b|\d+", "_", example.question.text)
+
+    assert not {scaffold(e) for e in ood_examples} & {scaffold(e) for e in examples if e.split != "test_ood"}
+    assert len({scaffold(e) for e in ood_examples}) == sum(map(len, ood.WORDING.questions.values()))
+    for e in ood_examples:
+        assert questions.PREAMBLE not in e.prompt and questions.INSTRUCTION not in e.prompt
+        assert e.question.text in e.prompt and "\\boxed{answer}" in e.prompt
+
+
+def test_out_of_domain_prompts_are_made_of_words_that_the_shipped_models_know(ood_examples):
+    """Byte-level, so nothing is unknown to the tokenizer; but a word cut into bytes is unknown to the models."""
+    tokenizer = load_tokenizer(ASSETS / "student")
+    for example in ood_examples:
+        text = example.prompt.replace("\\boxed{answer}", "")  # which is as in every prompt
+        tokens = tokenizer.tokenize(text)
+        words = re.findall(r" ?[A-Za-z]+", text)
+        assert [t for t in tokens if t.strip("Ġ").isalpha()] == [word.replace(" ", "Ġ") for word in words]
+        assert tokenizer.decode(tokenizer(text).input_ids) == text
+
+
+def test_out_of_domain_prompts_fit_the_prompt_length(ood_examples):
+    """data.max_prompt_length of recipes/dataset/tinygeo.yaml, image and chat template included."""
+    processor = build_processor(load_tokenizer(ASSETS / "student"))
+    longest = max(ood_examples, key=lambda e: len(e.prompt))
+    for text in (longest.prompt, longest.prompt_with_lengths):
+        content = [{"type": "image"}, {"type": "text", "text": text}]
+        prompt = processor.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True)
+        ids = processor(text=[prompt], images=[Image.fromarray(longest.figure.image)]).input_ids[0]
+        assert 60 < len(ids) <= 160
+
+
+def test_the_other_style_differs_in_every_property_and_keeps_the_names():
+    assert ood.STYLE.colors.keys() == figures.COLORS.keys() and ood.STYLE.lines.keys() == figures.LINES.keys()
+    for name in figures.COLORS:
+        ours, theirs = np.array(ood.STYLE.colors[name]), np.array(figures.COLORS[name])
+        assert (ours.sum(axis=1) < theirs.sum(axis=1)).all()  # darker
+        fills = {other: np.abs(ours[1] - fill).sum() for other, (_, fill) in figures.COLORS.items()}
+        assert min(fills, key=fills.get) == name  # and still nearest to what bears its name
+    assert ood.STYLE.lines["thin"] < ood.STYLE.lines["thick"]
+    lengths = (10, 20, 30, 40)
+    drawn = [figures.draw_figure(random.Random(1), "quadrilateral", lengths, s) for s in (figures.PLAIN, ood.STYLE)]
+    assert drawn[0].image.tobytes() != drawn[1].image.tobytes()
+
+
+def _ink(style):
+    """Pixels of the outline of a figure without labels."""
+    rng = random.Random(0)
+    image, _ = figures._draw_polygon(rng, "hexagon", "red", "thick", style)
+    return (image == style.colors["red"][0]).all(-1)
+
+
+def test_a_dashed_outline_is_half_of_a_whole_one():
+    solid = figures.Style(figures.COLORS, figures.LINES)
+    dashed = figures.Style(figures.COLORS, figures.LINES, dash=5)
+    both = _ink(solid) & _ink(dashed)
+    assert 0.4 < both.sum() / _ink(solid).sum() < 0.7
+    assert both.sum() >= 0.9 * _ink(dashed).sum()  # on the same line
 
 
 def test_unseen_pairs_never_meet_in_the_other_splits():
@@ -182,8 +282,9 @@ def test_unknown_split_is_refused():
 def test_wrong_lengths_are_refused():
     with pytest.raises(ValueError, match="triangle needs 3 lengths"):
         figures.draw_figure(random.Random(0), "triangle", (10, 20))
-    with pytest.raises(ValueError, match="between 10 and 99"):
-        figures.draw_figure(random.Random(0), "triangle", (10, 20, 100))
+    for wrong in (0, 100):
+        with pytest.raises(ValueError, match="between 1 and 99"):
+            figures.draw_figure(random.Random(0), "triangle", (10, 20, wrong))
 
 
 def test_parquet_holds_what_verl_reads(tmp_path, tokenizer):
@@ -194,6 +295,7 @@ def test_parquet_holds_what_verl_reads(tmp_path, tokenizer):
         "validation.parquet": 4,
         "test.parquet": 5,
         "test_unseen_pairs.parquet": 5,
+        "test_ood.parquet": 5,
     }
     rows = pq.read_table(tmp_path / "data" / "train.parquet").to_pylist()
     for index, row in enumerate(rows):
@@ -219,6 +321,18 @@ def test_writing_again_changes_nothing_and_damage_is_repaired(tmp_path, tokenize
     assert pq.read_table(out / "train.parquet").num_rows == 3
     assert dataset.write_dataset(out, 1, 3, 2, 2, tokenizer)["files"] != first["files"]
     assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_a_data_set_of_an_older_format_is_made_again(tmp_path, tokenizer, monkeypatch):
+    out = tmp_path / "data"
+    with monkeypatch.context() as older:
+        older.setattr(dataset, "FORMAT_VERSION", dataset.FORMAT_VERSION - 1)
+        older.setattr(dataset, "SPLITS", dataset.SPLITS[:-1])
+        dataset.write_dataset(out, 0, 3, 2, 2, tokenizer)
+    assert not (out / "test_ood.parquet").exists()
+    manifest = dataset.write_dataset(out, 0, 3, 2, 2, tokenizer)
+    assert pq.read_table(out / "test_ood.parquet").num_rows == 2
+    assert manifest["request"]["format"] == dataset.FORMAT_VERSION
 
 
 def test_interrupted_write_leaves_nothing_behind(tmp_path, tokenizer, monkeypatch):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from verl_vaopd.algorithms.token_weights import high_group, token_weights
+from verl_vaopd.algorithms.token_weights import high_group, masked_opd_weights, token_weights
 
 
 def ramp(*lengths):
@@ -138,6 +138,110 @@ def test_no_rollouts_give_no_weights():
     assert token_weights(torch.empty(0, 4), torch.empty(0, 4), []).shape == (0, 4)
 
 
+def test_high_group_by_mass_is_the_smallest_that_holds_it():
+    advantage = torch.tensor([[0.5, 4.0, 0.0, 2.0, 1.0, 0.5], [1.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    mask = torch.tensor([[1, 1, 1, 1, 1, 1], [1, 1, 1, 0, 0, 0]])
+    for high_mass, expected in [(0.5, [1]), (0.51, [1, 3]), (0.75, [1, 3]), (0.76, [1, 3, 4]), (1.0, [0, 1, 3, 4, 5])]:
+        high = high_group(advantage, mask, high_rule="mass", high_mass=high_mass)
+        assert high[0].nonzero().flatten().tolist() == expected
+        assert high[1].nonzero().flatten().tolist() == [0]
+
+
+@pytest.mark.parametrize(("high_mass", "tokens", "expected"), [(0.07, 100, 7), (0.55, 100, 55), (0.1, 30, 3)])
+def test_rounding_of_a_share_of_mass_costs_no_token(high_mass, tokens, expected):
+    # 0.07 * 100 is 7.000000000000001 in floating point.
+    high = high_group(torch.ones(1, tokens), torch.ones(1, tokens), high_rule="mass", high_mass=high_mass)
+    assert high[0].nonzero().flatten().tolist() == list(range(expected))
+
+
+def test_high_group_by_threshold():
+    advantage = torch.tensor([[0.5, 0.2, 0.0, 0.25, 9.0]])
+    mask = torch.tensor([[1, 1, 1, 1, 0]])
+    high = high_group(advantage, mask, high_rule="threshold", high_threshold=0.2)
+    assert high.tolist() == [[True, False, False, True, False]]
+    assert high_group(advantage, mask, high_rule="threshold", high_threshold=0.0).sum() == 3
+
+
+@pytest.mark.parametrize(
+    "rule", [{"high_rule": "mass", "high_mass": 0.8}, {"high_rule": "threshold", "high_threshold": 0.5}]
+)
+@pytest.mark.parametrize("high_coef", [0.0, 0.5, 1.0])
+def test_no_high_group_is_standard_opd_within_the_rollout(rule, high_coef):
+    # Rollout 0 has no visual advantage at all; of rollout 1 the last two tokens hold 9/10 of it.
+    advantage = torch.tensor([[0.0, 0.0, 0.0, 0.0], [0.1, 0.1, 0.9, 0.9]])
+    mask = torch.tensor([[1, 1, 1, 0], [1, 1, 1, 1]])
+    weights = token_weights(advantage, mask, ["p", "p"], high_coef=high_coef, rollout_weighting=False, **rule)
+    high, low = high_coef / 4, (1 - high_coef) / 4
+    expected = torch.tensor([[1 / 6, 1 / 6, 1 / 6, 0], [low, low, high, high]])
+    torch.testing.assert_close(weights, expected)
+
+
+def test_rollout_shrinkage_reaches_the_weights():
+    # Siblings 0.5 apart: z = -+0.25 / (0.25 + 0.25), weights 1 / (1 + e) and 1 / (1 + 1/e).
+    advantage = torch.tensor([[0.5], [1.0]])
+    weights = token_weights(advantage, torch.ones(2, 1), ["p", "p"], rollout_shrinkage=0.25)
+    assert weights.flatten().tolist() == pytest.approx([1 / (1 + torch.e), 1 / (1 + 1 / torch.e)], rel=1e-5)
+
+
+@pytest.mark.parametrize(("which", "left_out"), [("high", [1, 4]), ("low", [0, 2])])
+def test_masked_opd_leaves_out_the_highest_or_the_lowest(which, left_out):
+    # 6 tokens, ceil(0.3 * 6) = 2 left out; ties in token order, under "low" too.
+    advantage = torch.tensor([[0.0, 3.0, 0.0, 2.0, 3.0, 0.0, 7.0]])
+    mask = torch.tensor([[1, 1, 1, 1, 1, 1, 0]])
+    weights = masked_opd_weights(advantage, mask, ["p"], which, frac=0.3)
+    expected = [0.0 if token in (*left_out, 6) else 0.25 for token in range(7)]
+    assert weights.tolist() == [expected]
+    assert weights.dtype == torch.float32
+
+
+def test_masked_opd_keeps_the_weight_of_each_rollout():
+    # Prompt p has rollouts of 2 and 4 tokens, prompt q one of 3; one token of each rollout is left out.
+    advantage, mask = ramp(2, 3, 4)
+    weights = masked_opd_weights(advantage, mask, ["p", "q", "p"], "high")
+    expected = torch.tensor([[1 / 4, 0, 0, 0], [1 / 4, 1 / 4, 0, 0], [1 / 12, 1 / 12, 1 / 12, 0]])
+    torch.testing.assert_close(weights, expected)
+
+
+@pytest.mark.parametrize("which", ["high", "low", "random"])
+@pytest.mark.parametrize("frac", [0.5, 0.99])
+def test_masked_opd_never_leaves_a_rollout_empty(which, frac):
+    advantage, mask = ramp(1, 2)
+    weights = masked_opd_weights(advantage, mask, ["p", "q"], which, frac=frac)
+    assert (weights > 0).sum(dim=1).tolist() == [1, 1]
+    assert weights.sum(dim=1).tolist() == [0.5, 0.5]
+
+
+def test_masked_opd_at_random_is_seeded_and_uniform():
+    advantage, mask = ramp(10, 10)
+
+    def left_out(seed, advantage=advantage, mask=mask):
+        generator = torch.Generator().manual_seed(seed)
+        return (masked_opd_weights(advantage, mask, ["p", "q"], "random", 0.3, generator) == 0) & mask
+
+    assert torch.equal(left_out(1), left_out(1))
+    assert not torch.equal(left_out(1), left_out(2))
+    counts = sum(left_out(seed).int() for seed in range(1000))
+    # Each token is left out in 300 of 1000 draws, with a standard deviation of 14.5.
+    assert (counts - 300).abs().max() < 60
+    assert torch.equal(left_out(1), left_out(1, advantage=advantage.flip(1)))
+
+
+def test_masked_opd_at_random_without_a_generator_follows_the_global_seed():
+    advantage, mask = ramp(50)
+    draws = []
+    for seed in (3, 3, 4):
+        torch.manual_seed(seed)
+        draws.append(masked_opd_weights(advantage, mask, ["p"], "random"))
+    assert torch.equal(draws[0], draws[1])
+    assert not torch.equal(draws[0], draws[2])
+
+
+def test_masked_opd_has_no_gradient_and_takes_no_rollouts():
+    advantage = torch.rand(2, 5, requires_grad=True)
+    assert not masked_opd_weights(advantage, torch.ones(2, 5), [0, 0], "high").requires_grad
+    assert masked_opd_weights(torch.empty(0, 4), torch.empty(0, 4), [], "low").shape == (0, 4)
+
+
 @pytest.mark.gpu
 def test_cuda_equals_cpu():
     generator = torch.Generator().manual_seed(0)
@@ -148,6 +252,12 @@ def test_cuda_equals_cpu():
     on_cuda = token_weights(advantage.cuda(), mask.cuda(), uid.cuda())
     assert on_cuda.device.type == "cuda"
     torch.testing.assert_close(on_cuda.cpu(), on_cpu)
+    for which in ("high", "low", "random"):
+        on_cpu, on_cuda = (
+            masked_opd_weights(*tensors, uid, which, 0.3, torch.Generator().manual_seed(1))
+            for tensors in ((advantage, mask), (advantage.cuda(), mask.cuda()))
+        )
+        torch.testing.assert_close(on_cuda.cpu(), on_cpu)
 
 
 def nan_at(row, token):
@@ -166,6 +276,12 @@ def nan_at(row, token):
         ({"high_frac": float("nan")}, "^high_frac: got nan"),
         ({"high_coef": -0.1}, r"^high_coef: got -0.1, expected a number in \[0, 1\]"),
         ({"high_coef": 1.1}, "^high_coef: got 1.1"),
+        ({"high_rule": "share"}, "^high_rule: got 'share', expected one of fraction, mass, threshold"),
+        ({"high_mass": 0.0}, r"^high_mass: got 0.0, expected a number in \(0, 1\]"),
+        ({"high_mass": 90}, "^high_mass: got 90"),
+        ({"high_threshold": -0.1}, "^high_threshold: got -0.1, expected a finite number of at least 0"),
+        ({"high_threshold": float("inf")}, "^high_threshold: got inf"),
+        ({"rollout_shrinkage": -1.0}, "^rollout_shrinkage: got -1.0"),
         ({"temperature": 0.0}, "^temperature: got 0.0"),
         ({"eps": -1e-6}, "^eps: got"),
         ({"uid": ["p"] * 3}, "^uid: got 3 values, expected 2"),
@@ -179,3 +295,29 @@ def test_rejects(changes, message, switches):
     arguments = {"visual_advantage": torch.ones(2, 3), "response_mask": torch.ones(2, 3), "uid": ["p", "p"]}
     with pytest.raises(ValueError, match=message):
         token_weights(**(arguments | changes | switches))
+
+
+@pytest.mark.parametrize("which", ["high", "low", "random"])
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"which": "top"}, "^which: got 'top', expected one of high, low, random"),
+        ({"frac": 1.0}, r"^frac: got 1.0, expected a number in \[0, 1\)"),
+        ({"frac": -0.1}, "^frac: got -0.1"),
+        ({"frac": 10}, "^frac: got 10"),
+        ({"frac": float("nan")}, "^frac: got nan"),
+        ({"uid": ["p"] * 3}, "^uid: got 3 values, expected 2"),
+        ({"visual_advantage": nan_at(1, 0)}, "^visual_advantage: got nan at rollout 1, token 0"),
+        ({"visual_advantage": torch.ones(2, 4)}, "shapes differ"),
+        ({"response_mask": torch.tensor([[1, 1, 1], [0, 0, 0]])}, "rollouts 1 have no response token"),
+    ],
+)
+def test_masked_opd_rejects(changes, message, which):
+    arguments = {
+        "visual_advantage": torch.ones(2, 3),
+        "response_mask": torch.ones(2, 3),
+        "uid": ["p", "p"],
+        "which": which,
+    }
+    with pytest.raises(ValueError, match=message):
+        masked_opd_weights(**(arguments | changes))

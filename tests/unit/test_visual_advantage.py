@@ -1,7 +1,9 @@
+import math
+
 import pytest
 import torch
 
-from verl_vaopd.algorithms.visual_advantage import rollout_weights, visual_advantage
+from verl_vaopd.algorithms.visual_advantage import divergence_gap, rollout_weights, visual_advantage
 
 
 def test_gain_of_the_clean_view_cut_at_zero():
@@ -19,6 +21,35 @@ def test_masked_places_are_zero_and_may_hold_anything():
     assert visual_advantage(clean, degraded, mask).tolist() == [[0.5, 0.0, 0.0], [0.0, 2.0, 0.5]]
 
 
+def test_gap_of_the_divergences_counts_either_way():
+    degraded = torch.tensor([[1.5, 0.25, 1.0, torch.nan]])
+    clean = torch.tensor([[0.5, 2.0, 1.0, 0.0]])
+    gap = divergence_gap(degraded, clean, torch.tensor([[1, 1, 1, 0]]))
+    assert gap.tolist() == [[1.0, 1.75, 0.0, 0.0]]
+    assert gap.dtype == torch.float32
+
+
+def test_the_gap_is_the_mean_over_the_students_tokens_of_what_eq_2_takes_from_the_sampled_one():
+    # The student gives the digit on the image 3/4 and a wrong one 1/4; the teacher sees it (7/8) or does not (1/2).
+    student = torch.tensor([0.75, 0.25])
+    clean, degraded = torch.tensor([0.875, 0.125]).log(), torch.tensor([0.5, 0.5]).log()
+    kl, degraded_kl = ((student * (student.log() - teacher)).sum()[None, None] for teacher in (clean, degraded))
+    gap = divergence_gap(degraded_kl, kl, torch.ones(1, 1))
+    expected = 0.75 * math.log(0.875 / 0.5) + 0.25 * math.log(0.125 / 0.5)
+    assert gap.item() == pytest.approx(expected, rel=1e-6)
+    # Eq. 2 gives the wrong digit nothing, should it be the one that was sampled.
+    assert visual_advantage(clean[None, 1:], degraded[None, 1:], torch.ones(1, 1)).item() == 0
+
+
+def test_a_digit_that_the_student_misreads_counts():
+    """The student is sure of the wrong one; the teacher sees the right one, or nothing."""
+    student = torch.tensor([1 / 64, 63 / 64])
+    clean, degraded = torch.tensor([0.875, 0.125]).log(), torch.tensor([0.5, 0.5]).log()
+    kl, degraded_kl = ((student * (student.log() - teacher)).sum()[None, None] for teacher in (clean, degraded))
+    gap = divergence_gap(degraded_kl, kl, torch.ones(1, 1))
+    assert gap.item() == pytest.approx(63 / 64 * math.log(4) - 1 / 64 * math.log(1.75), rel=1e-5)
+
+
 def test_bfloat16_is_subtracted_in_float32():
     # -0.0078125 - (-8.0) is 7.9921875, which bfloat16 would round to 8.
     clean = torch.tensor([[-0.0078125]], dtype=torch.bfloat16)
@@ -31,6 +62,7 @@ def test_no_gradient_reaches_the_teacher():
     degraded = torch.randn(2, 3, requires_grad=True)
     advantage = visual_advantage(clean, degraded, torch.ones(2, 3))
     assert not advantage.requires_grad
+    assert not divergence_gap(clean, degraded, torch.ones(2, 3)).requires_grad
     assert not rollout_weights(clean, torch.ones(2, 3), [0, 0]).requires_grad
 
 
@@ -83,6 +115,17 @@ def test_lower_temperature_is_sharper():
     assert weights[0] > weights[1] > weights[2] > 0.5
 
 
+def test_shrinkage_makes_a_small_spread_count_less():
+    # Two siblings at distance 2s have z = -+s / (s + shrinkage): without it -+1 for any s.
+    for half in (0.001, 0.1, 10.0):
+        advantage, mask = torch.tensor([[2 * half], [0.0]]), torch.ones(2, 1)
+        shrunk = rollout_weights(advantage, mask, [0, 0], rollout_shrinkage=0.1)[0].item()
+        assert shrunk == pytest.approx(1 / (1 + math.exp(-2 * half / (half + 0.1))), abs=1e-4)
+    assert torch.equal(
+        rollout_weights(advantage, mask, [0, 0], rollout_shrinkage=0.0), rollout_weights(advantage, mask, [0, 0])
+    )
+
+
 @pytest.mark.parametrize("uid", [["x", "y", "x"], [("a", 1), ("b", 2), ("a", 1)], torch.tensor([9, 4, 9])])
 def test_uids_of_any_kind(uid):
     advantage = torch.tensor([[0.3], [0.2], [0.1]])
@@ -108,6 +151,21 @@ def with_value(value, row=1, token=2):
     tensor = -torch.ones(2, 3)
     tensor[row, token] = value
     return tensor
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"divergence": with_value(torch.nan)}, "^divergence: got nan at rollout 1, token 2"),
+        ({"degraded_divergence": with_value(torch.inf)}, "^degraded_divergence: got inf at rollout 1, token 2"),
+        ({"divergence": torch.ones(2, 4)}, r"shapes differ.*divergence \(2, 4\)"),
+        ({"response_mask": torch.tensor([[1, 1, 1], [0, 0, 0]])}, "rollouts 1 have no response token"),
+    ],
+)
+def test_divergence_gap_rejects(changes, message):
+    arguments = {name: torch.ones(2, 3) for name in ("degraded_divergence", "divergence", "response_mask")}
+    with pytest.raises(ValueError, match=message):
+        divergence_gap(**(arguments | changes))
 
 
 @pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
@@ -140,6 +198,8 @@ def test_mask_is_not_weights():
         ({"temperature": -1.0}, "^temperature: got -1.0"),
         ({"temperature": float("nan")}, "^temperature: got nan"),
         ({"eps": 0.0}, "^eps: got 0.0"),
+        ({"rollout_shrinkage": -0.1}, r"^rollout_shrinkage: got -0\.1, expected a finite number of at least 0"),
+        ({"rollout_shrinkage": float("nan")}, "^rollout_shrinkage: got nan"),
         ({"uid": ["a"]}, "^uid: got 1 values, expected 2"),
         ({"uid": torch.tensor([0.5, 0.5])}, "^uid: got a torch.float32 tensor"),
         ({"visual_advantage": with_value(torch.nan)}, "^visual_advantage: got nan at rollout 1, token 2"),

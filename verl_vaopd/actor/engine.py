@@ -1,7 +1,7 @@
-"""The student's engine: exact per-token reverse KL to the teacher, from hidden states and LM heads.
+"""The student's engine: per-token divergences and log-probs from hidden states and LM heads, as the objective asks.
 
 VA-OPD (arXiv:2605.21924) Eq. 1: KL(p_S || p_T) over the whole vocabulary, at temperature 1 whatever the sampling
-temperature. What each token's KL weighs is not decided here: see algorithms/token_weights.py and actor/loss.py.
+temperature. What each token's divergence weighs is not decided here: see algorithms/token_weights.py and actor/loss.py.
 """
 
 from __future__ import annotations
@@ -14,42 +14,57 @@ from tensordict import TensorDict
 from verl.utils import tensordict_utils as tu
 from verl.workers.engine import EngineRegistry
 
+from verl_vaopd.actor.loss import MASKED_LOG_PROBS
 from verl_vaopd.actor.nested import flat_values
+from verl_vaopd.actor.objective import Objective
 from verl_vaopd.actor.response_engine import ResponseEngine
 from verl_vaopd.algorithms import fused_divergence
+from verl_vaopd.rollout.views import MASKED_FIELD, other_view
 
 MODEL_TYPE = "vaopd_student"
-TOKEN_OUTPUTS = ("reverse_kl", "student_log_probs", "student_entropy", "teacher_entropy")
-"""Per-token outputs of a forward pass, all float32 nats."""
+STUDENT_OUTPUTS = frozenset({"student_log_probs", "student_entropy"})
+TEACHER_OUTPUTS = frozenset({"reverse_kl", "teacher_entropy"})
+"""Per-token outputs of every forward pass, all float32 nats; the latter only where the teacher's hidden states are."""
+SAMPLED = ("nll", "k1", "k2")
+"""Divergences that look at the sampled token alone."""
 
 
 @EngineRegistry.register(model_type=MODEL_TYPE, backend=["fsdp", "fsdp2"], device=["cuda", "cpu"])
 class StudentEngine(ResponseEngine):
-    """Trainable student. The worker sets `teacher_head`, and `teacher_hidden_states` before every pass."""
+    """Trainable student, and the frozen reference policy. The worker sets the attributes below."""
 
+    objective: Objective = Objective()
     teacher_head: torch.Tensor
     """[V_T, d_T], frozen, on this rank's device."""
-    teacher_hidden_states: list[torch.Tensor]
-    """One [T, d_T] per row of this rank's batch, found through the batch's `row_index`."""
+    teacher_hidden_states: list[torch.Tensor] | None = None
+    """One [T, d_T] per row of this rank's batch, found through the batch's `row_index`; None: nobody scored it."""
+    degraded_hidden_states: list[torch.Tensor] | None = None
+    """The same of the degraded view; only for a visual advantage of the whole distribution."""
     token_outputs: dict[str, torch.Tensor]
-    """Detached outputs of the last training batch (TOKEN_OUTPUTS), jagged, in the batch's row order."""
+    """Detached outputs of the last training batch, jagged, in the batch's row order."""
+    inference_outputs: frozenset[str] = frozenset()
+    """What passes without a loss yield besides STUDENT_OUTPUTS and TEACHER_OUTPUTS."""
+    _wanted: frozenset[str] = frozenset()
+    """Of `divergence` and `policy_log_probs`, those that the current pass needs."""
 
     def prepare_model_inputs(self, micro_batch: TensorDict) -> tuple[dict[str, Any], dict[str, Any]]:
         model_inputs, output_args = super().prepare_model_inputs(micro_batch)
         responses = model_inputs["responses"]
-        hidden = [self.teacher_hidden_states[index] for index in micro_batch["row_index"].flatten().tolist()]
-        teacher_hidden = torch.cat(hidden).to(responses.positions.device, non_blocking=True)
-        if teacher_hidden.shape[0] != responses.positions.shape[0]:
-            raise RuntimeError(
-                f"the teacher scored {teacher_hidden.shape[0]} response tokens, the student sees "
-                f"{responses.positions.shape[0]}: "
-                "rows changed between scoring and update"
-            )
-        responses.extra["teacher_hidden"] = teacher_hidden
-        # The loss is sum(token_weights * reverse_kl): knowing its gradient to reverse_kl beforehand saves the fused
-        # kernel a second pass over the vocabulary.
-        if "token_weights" in micro_batch:
-            responses.extra["token_weights"] = flat_values(micro_batch["token_weights"])
+        kept = {"teacher_hidden": self.teacher_hidden_states, "degraded_hidden": self.degraded_hidden_states}
+        for name, states in kept.items():
+            if states is None:
+                continue
+            hidden = torch.cat([states[index] for index in micro_batch["row_index"].flatten().tolist()])
+            if len(hidden) != len(responses.positions):
+                raise RuntimeError(
+                    f"the teacher scored {len(hidden)} response tokens, the student sees {len(responses.positions)}: "
+                    "rows changed between scoring and update"
+                )
+            responses.extra[name] = hidden.to(responses.positions.device, non_blocking=True)
+        # The loss is sum(token_weights * divergence): knowing its gradient to the divergence beforehand saves the
+        # fused kernel a second pass over the vocabulary.
+        for name in {"token_weights", "teacher_log_probs"} & set(micro_batch.keys()):
+            responses.extra[name] = flat_values(micro_batch[name])
         return model_inputs, output_args
 
     def response_forward(
@@ -59,22 +74,95 @@ class StudentEngine(ResponseEngine):
         token_ids: torch.Tensor,
         extra: dict[str, torch.Tensor],
     ) -> dict[str, torch.Tensor]:
-        """See ResponseEngine. Gradient flows into `hidden` and `head` through reverse_kl only."""
-        output = fused_divergence.reverse_kl_with_statistics(
-            hidden,
-            head,
-            extra["teacher_hidden"],
-            self.teacher_head,
-            token_ids,
-            vocab_size=self.vocab_size,
-            expected_grad=extra.get("token_weights"),
-        )
-        return {
-            "reverse_kl": output.divergence,
-            "student_log_probs": output.student_log_probs,
-            "student_entropy": output.student_entropy,
-            "teacher_entropy": output.teacher_entropy,
-        }
+        """See ResponseEngine. Gradient flows into `hidden` and `head` through divergence and policy_log_probs."""
+        objective = self.objective
+        outputs: dict[str, torch.Tensor] = {}
+        if "teacher_hidden" in extra:
+            outputs |= self._against_teacher(hidden, head, token_ids, extra)
+        # The sampled tokens' log-probs with gradient, by temperature.
+        temperatures: set[float] = set()
+        if "divergence" in self._wanted and objective.divergence in SAMPLED:
+            temperatures.add(1.0)
+        if "policy_log_probs" in self._wanted:
+            temperatures.add(objective.policy_temperature)
+        if not STUDENT_OUTPUTS & outputs.keys():
+            temperatures.add(1.0)
+        log_probs: dict[float, torch.Tensor] = {}
+        for temperature in temperatures:
+            log_probs[temperature], entropy = fused_divergence.token_log_probs_with_entropy(
+                hidden,
+                head,
+                token_ids,
+                vocab_size=self.vocab_size,
+                temperature=temperature,
+                # Of the log-likelihood; the gradient to a policy's log-probs is not known yet.
+                expected_grad=extra.get("token_weights") if objective.divergence == "nll" else None,
+            )
+            if temperature == 1:
+                outputs |= {"student_log_probs": log_probs[temperature].detach(), "student_entropy": entropy}
+        if "divergence" in self._wanted:
+            divergence = outputs.get("divergence")
+            if divergence is None:
+                divergence = sampled_divergence(objective.divergence, log_probs[1.0], extra.get("teacher_log_probs"))
+            limit = objective.token_clip
+            outputs["divergence"] = divergence if limit is None else divergence.clamp_max(limit)
+        if "policy_log_probs" in self._wanted:
+            outputs["policy_log_probs"] = log_probs[objective.policy_temperature]
+        return outputs
+
+    def _against_teacher(
+        self, hidden: torch.Tensor, head: torch.Tensor, token_ids: torch.Tensor, extra: dict[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        """What the whole distributions give: statistics, and the divergence if it is one over the vocabulary."""
+        objective = self.objective
+        kind = objective.divergence
+        wanted = "divergence" in self._wanted and kind not in SAMPLED
+        with torch.set_grad_enabled(torch.is_grad_enabled() and wanted):
+            fused = fused_divergence.divergence_with_statistics(
+                kind if kind is not None and wanted else "reverse_kl",
+                hidden,
+                head,
+                extra["teacher_hidden"],
+                self.teacher_head,
+                token_ids,
+                vocab_size=self.vocab_size,
+                expected_grad=extra.get("token_weights"),
+                js_beta=objective.js_beta,
+                top_k=objective.top_k,
+            )
+        outputs = fused._asdict()
+        if not wanted:
+            del outputs["divergence"]
+        if "degraded_hidden" in extra:
+            with torch.no_grad():
+                outputs["degraded_reverse_kl"] = fused_divergence.reverse_kl(
+                    hidden, head, extra["degraded_hidden"], self.teacher_head, vocab_size=self.vocab_size
+                )
+        return outputs
+
+    def forward_step(
+        self, micro_batch: TensorDict, loss_function: Callable | None, forward_only: bool
+    ) -> tuple[torch.Tensor, dict[str, Any]]:
+        """verl's, after a pass over the masked images where the objective has one (PAPO, arXiv:2507.06448).
+
+        With one optimizer step per batch every micro-batch still sees the policy before the update, so the masked
+        log-probs are those of the public code, which computes them once before.
+        """
+        objective = self.objective
+        if objective.needs_masked_view and not forward_only:
+            kept: dict[str, torch.Tensor] = {}
+
+            def keep(model_output: dict[str, torch.Tensor], **_: Any) -> tuple[torch.Tensor, dict[str, Any]]:
+                kept.update(model_output)
+                return torch.zeros(()), {}
+
+            self._wanted = frozenset({"policy_log_probs"})
+            with torch.set_grad_enabled(objective.masked_gradient):
+                super().forward_step(other_view(micro_batch, MASKED_FIELD), keep, forward_only)
+            micro_batch = micro_batch.copy()
+            micro_batch[MASKED_LOG_PROBS] = kept["policy_log_probs"]
+        self._wanted = self.inference_outputs if forward_only else objective.outputs
+        return super().forward_step(micro_batch, loss_function, forward_only)
 
     def train_batch(self, data: TensorDict, loss_function: Callable) -> Any:
         """One optimizer step. Keeps the per-token outputs, which verl would drop, for metrics and dumps."""
@@ -82,3 +170,28 @@ class StudentEngine(ResponseEngine):
         outputs = super().train_batch(data, loss_function)
         self.token_outputs = outputs["model_output"]
         return outputs
+
+
+def sampled_divergence(
+    kind: str | None, student_log_probs: torch.Tensor, teacher_log_probs: torch.Tensor | None
+) -> torch.Tensor:
+    """Per-token value of one of SAMPLED.
+
+    Args:
+        kind: `nll`: -log p_S. `k1`: log p_S - log p_T, whose gradient is that of a policy gradient with this reward,
+            (log p_S - log p_T) grad log p_S; differentiated as it stands it would be 0 on average. `k2`: half the
+            square of the same, with the same gradient by ordinary differentiation. Both are unbiased for the
+            gradient of the reverse KL where tokens are sampled at temperature 1 from the whole vocabulary
+            (Schulman 2020, "Approximating KL divergence"), and the weights do not depend on the token.
+        student_log_probs: [N] float32 nats; gradient flows.
+        teacher_log_probs: [N] float32 nats; constant. Not read by `nll`.
+    Returns: [N] float32 nats.
+    """
+    if kind == "nll":
+        return -student_log_probs
+    assert teacher_log_probs is not None, "scored before the update"
+    log_ratio = student_log_probs - teacher_log_probs
+    if kind == "k2":
+        return log_ratio.square() / 2
+    # The value of the log-ratio with the gradient of log_ratio.detach() * log p_S.
+    return log_ratio.detach() * (1 + student_log_probs - student_log_probs.detach())

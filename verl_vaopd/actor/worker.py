@@ -6,10 +6,12 @@ scoring has fetched are kept here and used by the update of the same rows.
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import torch
 from tensordict import TensorDict
+from torch import nn
 from verl.single_controller.base.decorator import Dispatch, make_nd_compute_dataproto_dispatch_fn, register
 from verl.utils import tensordict_utils as tu
 from verl.utils.device import get_device_id
@@ -17,16 +19,17 @@ from verl.utils.torch_dtypes import PrecisionType
 from verl.workers.engine_workers import ActorRolloutRefWorker
 
 from verl_vaopd.actor.engine import StudentEngine
-from verl_vaopd.actor.loss import weighted_divergence_loss
+from verl_vaopd.actor.loss import student_loss
 from verl_vaopd.actor.nested import flat_values, rows
+from verl_vaopd.actor.objective import Objective
+from verl_vaopd.teacher import moving_average
 from verl_vaopd.teacher.head import load_output_head
 from verl_vaopd.teacher.worker import TeacherWorker, TeacherWorkerConfig, as_fields
 
-UPDATE_FIELDS = ("input_ids", "position_ids", "response_mask", "loss_mask", "token_weights")
-"""Fields that an update reads besides what scoring has left in the process (or, with a teacher pool, in the queue)."""
-FORWARD_FIELDS = UPDATE_FIELDS[:-1]
-REMOTE_FIELDS = ("multi_modal_inputs", "teacher_hidden_states")
-"""What is read in addition when the teacher has a pool of its own."""
+FORWARD_FIELDS = ("input_ids", "position_ids", "response_mask", "loss_mask")
+"""Fields that every pass of the student reads."""
+IMAGES = "multi_modal_inputs"
+"""Read too, unless a colocated teacher has just seen the same rows: then they are still in the process."""
 
 
 class StudentWorker(ActorRolloutRefWorker):
@@ -38,16 +41,22 @@ class StudentWorker(ActorRolloutRefWorker):
     """Token ids and images of the rows that the colocated teacher scored last."""
 
     @register(dispatch_mode=Dispatch.ONE_TO_ALL)
-    def init_distillation(self, config: TeacherWorkerConfig, colocated: bool) -> None:
+    def init_distillation(self, config: TeacherWorkerConfig, objective: Objective, colocated: bool) -> None:
         """Load the teacher's head, build the colocated teacher, and put our loss in the place of PPO's."""
         engine = self.student_engine
         engine.vocab_size = config.vocab_size
+        engine.objective = objective
         engine.teacher_head = load_output_head(
             config.training.model_config.local_path,
             dtype=PrecisionType.to_dtype(config.training.engine_config.model_dtype),
             device=get_device_id(),
         )
-        self.actor.set_loss_fn(weighted_divergence_loss)
+        # verl has bound its own policy loss to the actor's configuration.
+        self.actor.set_loss_fn(functools.partial(student_loss, objective=objective, policy_loss=self.loss_fn))
+        if self.ref is not None:
+            self.ref.engine.vocab_size = config.vocab_size
+            self.ref.engine.objective = Objective(policy_temperature=objective.policy_temperature)
+            self.ref.engine.inference_outputs = frozenset({"policy_log_probs"})
         if colocated:
             self.teacher = TeacherWorker(config=config)
             self.teacher.reset()
@@ -64,10 +73,19 @@ class StudentWorker(ActorRolloutRefWorker):
         assert self.teacher is not None, "with a teacher pool, the pool scores"
         outputs = self.teacher.score_rows(data)
         hidden = outputs.pop("teacher_hidden_states", None)
+        degraded = outputs.pop("degraded_hidden_states", None)
         if hidden is not None:
-            self._kept = flat_values(data["input_ids"]), data["multi_modal_inputs"]
+            self._kept = flat_values(data["input_ids"]), data[IMAGES]
             self.student_engine.teacher_hidden_states = rows(hidden)
+            self.student_engine.degraded_hidden_states = None if degraded is None else rows(degraded)
         return as_fields(outputs)
+
+    @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="ref"))
+    def score_reference(self, data: TensorDict) -> TensorDict:
+        """Log-probs by the initial policy, at the sampling temperature, as the field `ref_log_prob`."""
+        tu.assign_non_tensor(data, compute_loss=False, temperature=1.0)
+        output = self.ref.infer_batch(data)
+        return as_fields({"ref_log_prob": output["policy_log_probs"]})
 
     @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="actor"))
     def update_actor(self, data: TensorDict) -> TensorDict:
@@ -83,25 +101,55 @@ class StudentWorker(ActorRolloutRefWorker):
 
     @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="actor"))
     def forward_tokens(self, data: TensorDict) -> TensorDict:
-        """The same per-token outputs without a step: for dumps of held-out rollouts."""
+        """The same per-token outputs without a step. `keep` leaves what scoring has kept for another pass."""
+        keep = tu.pop(data, key="keep", default=False)
         data = self._with_teacher(data)
         tu.assign_non_tensor(data, compute_loss=False, temperature=1.0)
         output = self.actor.infer_batch(data)
         output.pop("metrics")
-        self._release()
+        if keep:
+            self.student_engine.degraded_hidden_states = None
+        else:
+            self._release()
         return output
 
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def update_teacher(self, decay: float) -> None:
+        """Move the colocated teacher towards the student: teacher = decay * teacher + (1 - decay) * student."""
+        moving_average.update(self._teacher_module, self.student_engine.module, decay)
+        self.student_engine.teacher_head = moving_average.full_head(self._teacher_module)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def save_teacher(self, directory: str) -> None:
+        """Write this rank's part of a teacher that moves; a frozen one is its own checkpoint."""
+        moving_average.save(self._teacher_module, directory, self.rank, self.world_size)
+
+    @register(dispatch_mode=Dispatch.ONE_TO_ALL)
+    def load_teacher(self, directory: str) -> None:
+        """Read what save_teacher wrote."""
+        moving_average.load(self._teacher_module, directory, self.rank, self.world_size)
+        self.student_engine.teacher_head = moving_average.full_head(self._teacher_module)
+
+    @property
+    def _teacher_module(self) -> nn.Module:
+        assert self.teacher is not None, "the configuration is validated for a colocated teacher"
+        return self.teacher.engine.module
+
     def _with_teacher(self, data: TensorDict) -> TensorDict:
-        if self.teacher is None:
-            hidden = data.pop("teacher_hidden_states")
-            self.student_engine.teacher_hidden_states = [row.to(get_device_id()) for row in rows(hidden)]
-        else:
-            if self._kept is None or not torch.equal(self._kept[0], flat_values(data["input_ids"])):
+        """The batch with the images, and the engine with the teacher's states, wherever scoring has left them."""
+        engine = self.student_engine
+        if "teacher_hidden_states" in data:
+            for name in ("teacher_hidden_states", "degraded_hidden_states"):
+                if name in data:
+                    setattr(engine, name, [row.to(get_device_id()) for row in rows(data.pop(name))])
+        elif self._kept is not None:
+            if not torch.equal(self._kept[0], flat_values(data["input_ids"])):
                 raise RuntimeError("the rows of this pass are not those that the teacher scored last on this rank")
-            data["multi_modal_inputs"] = self._kept[1]
+            data[IMAGES] = self._kept[1]
         data["row_index"] = torch.arange(data.batch_size[0])
         return data
 
     def _release(self) -> None:
-        self.student_engine.teacher_hidden_states = []
+        self.student_engine.teacher_hidden_states = None
+        self.student_engine.degraded_hidden_states = None
         self._kept = None

@@ -17,6 +17,12 @@ def require_positive(name: str, value: float) -> None:
         raise ValueError(f"{name}: got {value}, expected a finite number above 0; the paper's value is its default")
 
 
+def require_not_negative(name: str, value: float) -> None:
+    """Raise ValueError unless value is a finite number of at least 0."""
+    if not 0 <= value < float("inf"):
+        raise ValueError(f"{name}: got {value}, expected a finite number of at least 0; 0 switches it off")
+
+
 def valid_tokens(response_mask: torch.Tensor) -> torch.Tensor:
     """The response mask as bool, checked.
 
@@ -140,6 +146,30 @@ def require_token_ids(token_ids: torch.Tensor, num_tokens: int, vocab_size: int)
             f"token_ids: got {int(token_ids[row])} at row {row}, expected 0 to {vocab_size - 1}; "
             "check that vocab_size is len(tokenizer), added tokens included"
         )
+
+
+def require_expected_grad(expected_grad: torch.Tensor | None, num_tokens: int) -> None:
+    """Raise ValueError unless expected_grad is None or of shape [num_tokens]."""
+    if expected_grad is not None and expected_grad.shape != (num_tokens,):
+        raise ValueError(
+            f"expected_grad: got shape {tuple(expected_grad.shape)}, expected ({num_tokens},); "
+            "pass the weight of each row of hidden states"
+        )
+
+
+def require_js_beta(beta: float) -> None:
+    """Raise ValueError unless beta lies between 0 and 1, both excluded."""
+    if not 0 < beta < 1:
+        raise ValueError(
+            f"beta: got {beta}, expected a number between 0 and 1, both excluded; for the ends take forward_kl (0) "
+            "or reverse_kl (1)"
+        )
+
+
+def require_top_k(k: int) -> None:
+    """Raise ValueError unless k is an integer of at least 1."""
+    if not isinstance(k, int) or k < 1:
+        raise ValueError(f"k: got {k!r}, expected an integer of at least 1; for all tokens take reverse_kl")
 
 
 def require_chunk_size(chunk_size: int) -> None:

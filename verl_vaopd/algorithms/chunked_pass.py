@@ -8,16 +8,32 @@ from typing import NamedTuple
 
 import torch
 
-from verl_vaopd.algorithms.divergence import compute_dtype
+from verl_vaopd.algorithms.divergence import coarse_log_ratio, compute_dtype, log_mixture
 
 # Elements worked on at a time in float32: few enough for a CPU's caches and its allocator's free lists (larger blocks
 # go back to the system and fault in again each time), enough to keep a GPU busy.
 _BLOCK_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}
 
 
-# Student hidden [N, d_S] and head [V_S, d_S], teacher hidden [N, d_T] and head [V_T, d_T].
-Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]
-# From log p_S, p_S and log p_T, each [R, V]: the divergence [R] and its gradient to the student's logits [R, V].
+class Tensors(NamedTuple):
+    """What a pass reads. The target is the teacher's distribution; without a teacher, all mass on token_ids.
+
+    student_hidden: [N, d_S].
+    student_head: [V_S, d_S].
+    teacher_hidden: [N, d_T], or None.
+    teacher_head: [V_T, d_T], or None.
+    token_ids: [N] integer, the sampled tokens; None if there is a teacher and no statistics are wanted.
+    """
+
+    student_hidden: torch.Tensor
+    student_head: torch.Tensor
+    teacher_hidden: torch.Tensor | None
+    teacher_head: torch.Tensor | None
+    token_ids: torch.Tensor | None
+
+
+# From log p_S, p_S and the target, which is log p_T or token ids: the divergence [R] and its gradient to the student's
+# logits [R, V]. Log p_S, p_S and log p_T are [R, V] and stay as they are; token ids are [R].
 KLOfRows = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
 
 
@@ -25,9 +41,7 @@ def reverse_kl_of_rows(
     log_s: torch.Tensor, p_s: torch.Tensor, log_t: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """KL(student || teacher); a KLOfRows."""
-    log_ratio = log_s - log_t
-    value = (p_s * log_ratio).sum(dim=-1)
-    return value, log_ratio.sub_(value[:, None]).mul_(p_s)
+    return _mean_of_log_ratio(p_s, log_s - log_t)
 
 
 def forward_kl_of_rows(
@@ -39,6 +53,48 @@ def forward_kl_of_rows(
     return value, p_s - p_t
 
 
+def js_of_rows(beta: float) -> KLOfRows:
+    """The generalised Jensen-Shannon divergence of divergence.js_divergence, as a KLOfRows."""
+
+    def of_rows(log_s: torch.Tensor, p_s: torch.Tensor, log_t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        mixture = log_mixture(log_s, log_t, beta)
+        teacher_part = (log_t.exp() * (log_t - mixture)).sum(dim=-1)
+        # What the mixture changes by drops out of the gradient, for its probabilities sum to 1.
+        student_part, logits_grad = _mean_of_log_ratio(p_s, log_s - mixture)
+        return beta * teacher_part + (1 - beta) * student_part, logits_grad.mul_(1 - beta)
+
+    return of_rows
+
+
+def top_k_reverse_kl_of_rows(k: int) -> KLOfRows:
+    """The reverse KL over the teacher's k likeliest tokens and one bucket for the rest, as a KLOfRows.
+
+    See divergence.top_k_reverse_kl.
+    """
+
+    def of_rows(log_s: torch.Tensor, p_s: torch.Tensor, log_t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return _mean_of_log_ratio(p_s, coarse_log_ratio(log_s, log_t, k))
+
+    return of_rows
+
+
+def negative_log_likelihood_of_rows(
+    log_s: torch.Tensor, p_s: torch.Tensor, token_ids: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """-log p_S(token_ids), which is KL(target || student) for all mass on one token; a KLOfRows without a teacher."""
+    ids = token_ids[:, None]
+    return -log_s.gather(1, ids).squeeze(1), p_s.scatter_add(1, ids, p_s.new_full(ids.shape, -1.0))
+
+
+def _mean_of_log_ratio(p_s: torch.Tensor, log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean of log_ratio under the student and its gradient, in which the change of log_ratio itself drops out.
+
+    Overwrites log_ratio.
+    """
+    value = (p_s * log_ratio).sum(dim=-1)
+    return value, log_ratio.sub_(value[:, None]).mul_(p_s)
+
+
 class Plan(NamedTuple):
     """What one pass over the chunks has to do."""
 
@@ -46,13 +102,16 @@ class Plan(NamedTuple):
     vocab_size: int
     chunk_size: int
     grad_enabled: bool
+    temperature: float = 1.0
+    """Of the student's softmax."""
 
 
 class PassResult(NamedTuple):
     """What one pass over the chunks gives.
 
     values: [N] divergence.
-    statistics: [3, N] log-probabilities of token_ids under the student, its entropy, the teacher's entropy.
+    statistics: [4, N] log-probabilities of token_ids under the student, its entropy, the teacher's entropy, the reverse
+        KL; without a teacher [1, N], the student's entropy.
     hidden_grad: [N, d_S], row n the gradient of values[n] to student_hidden[n].
     head_grad: [V_S, d_S], the gradient of sum(head_grad_weights * values) to student_head; its dtype is left to the
         caller, who casts it when the chunks' memory is free again.
@@ -67,49 +126,68 @@ class PassResult(NamedTuple):
 def pass_over_chunks(
     tensors: Tensors,
     plan: Plan,
-    token_ids: torch.Tensor | None = None,
     *,
+    want_statistics: bool = False,
     want_hidden_grad: bool = False,
     head_grad_weights: torch.Tensor | None = None,
 ) -> PassResult:
     """Goes once over all tokens; what is not asked for is None in the result. Runs outside autograd."""
-    student_hidden, student_head, teacher_hidden, teacher_head = tensors
-    student_head, teacher_head = student_head[: plan.vocab_size], teacher_head[: plan.vocab_size]
-    num_tokens, device, dtype = len(student_hidden), student_hidden.device, compute_dtype(*tensors)
+    student = _Logits(tensors.student_hidden, tensors.student_head, plan)
+    teacher = None
+    if tensors.teacher_hidden is not None and tensors.teacher_head is not None:
+        teacher = _Logits(tensors.teacher_hidden, tensors.teacher_head, plan)
+    num_tokens, device = len(student.hidden), student.hidden.device
+    token_ids = torch.empty(0, device=device) if tensors.token_ids is None else tensors.token_ids
+    dtype = compute_dtype(*(tensor for tensor in tensors if tensor is not None))
     values = torch.empty(num_tokens, dtype=dtype, device=device)
-    statistics = values.new_empty(3, num_tokens)
-    hidden_grad = torch.empty_like(student_hidden) if want_hidden_grad else None
-    head_grad = None if head_grad_weights is None else _HeadGrad(tensors[1], head_grad_weights, plan)
-    rows = min(plan.chunk_size, num_tokens)
-    student_buffer = student_hidden.new_empty(rows, plan.vocab_size)
-    teacher_buffer = teacher_hidden.new_empty(rows, plan.vocab_size)
+    statistics = values.new_empty(1 if teacher is None else 4, num_tokens) if want_statistics else None
+    hidden_grad = torch.empty_like(student.hidden) if want_hidden_grad else None
+    head_grad = None if head_grad_weights is None else _HeadGrad(tensors.student_head, head_grad_weights, plan)
 
     for chunk in slices(num_tokens, plan.chunk_size):
-        hidden = student_hidden[chunk]
-        student_logits = torch.mm(hidden, student_head.T, out=student_buffer[: len(hidden)])
-        teacher_logits = torch.mm(teacher_hidden[chunk], teacher_head.T, out=teacher_buffer[: len(hidden)])
+        student_logits = student.of(chunk)
+        targets = token_ids[chunk] if teacher is None else teacher.of(chunk)
         for block in blocks(student_logits):
-            log_s = torch.log_softmax(student_logits[block].to(dtype), dim=-1)
-            log_t = torch.log_softmax(teacher_logits[block].to(dtype), dim=-1)
+            log_s = _log_softmax(student_logits[block].to(dtype), plan.temperature)
+            target = targets[block] if teacher is None else _log_softmax(targets[block].to(dtype))
             p_s = log_s.exp()
-            value, logits_grad = plan.kl_of_rows(log_s, p_s, log_t)
+            value, logits_grad = plan.kl_of_rows(log_s, p_s, target)
             # Rounding may leave a KL of about zero slightly negative.
-            values[chunk][block] = value.clamp_min(0)
-            if token_ids is not None:
+            value = value.clamp_min(0)
+            values[chunk][block] = value
+            if statistics is not None and teacher is None:
+                statistics[0, chunk][block] = _entropy(log_s, p_s)
+            elif statistics is not None:
+                exact = value if plan.kl_of_rows is reverse_kl_of_rows else (p_s * (log_s - target)).sum(dim=-1)
                 sampled = log_s.gather(1, token_ids[chunk][block, None]).squeeze(1)
-                entropies = -(p_s * log_s).sum(dim=-1), -(log_t.exp() * log_t).sum(dim=-1)
-                statistics[:, chunk][:, block] = torch.stack((sampled, *entropies))
-            student_logits[block] = logits_grad
+                entropies = _entropy(log_s, p_s), _entropy(target, target.exp())
+                statistics[:, chunk][:, block] = torch.stack((sampled, *entropies, exact.clamp_min(0)))
+            student_logits[block] = logits_grad if plan.temperature == 1 else logits_grad.div_(plan.temperature)
         if hidden_grad is not None:
-            torch.mm(student_logits, student_head, out=hidden_grad[chunk])
+            torch.mm(student_logits, student.head, out=hidden_grad[chunk])
         if head_grad is not None:
-            head_grad.add(chunk, student_logits, hidden)
-    return PassResult(
-        values,
-        None if token_ids is None else statistics,
-        hidden_grad,
-        None if head_grad is None else head_grad.total,
-    )
+            head_grad.add(chunk, student_logits, student.hidden[chunk])
+    return PassResult(values, statistics, hidden_grad, None if head_grad is None else head_grad.total)
+
+
+class _Logits:
+    """One side's logits [C, V], chunk after chunk in one buffer."""
+
+    def __init__(self, hidden: torch.Tensor, head: torch.Tensor, plan: Plan):
+        self.hidden, self.head = hidden, head[: plan.vocab_size]
+        self.buffer = hidden.new_empty(min(plan.chunk_size, len(hidden)), plan.vocab_size)
+
+    def of(self, chunk: slice) -> torch.Tensor:
+        hidden = self.hidden[chunk]
+        return torch.mm(hidden, self.head.T, out=self.buffer[: len(hidden)])
+
+
+def _entropy(log_probs: torch.Tensor, probs: torch.Tensor) -> torch.Tensor:
+    return -(probs * log_probs).sum(dim=-1)
+
+
+def _log_softmax(logits: torch.Tensor, temperature: float = 1.0) -> torch.Tensor:
+    return torch.log_softmax(logits if temperature == 1 else logits / temperature, dim=-1)
 
 
 class _HeadGrad:

@@ -1,7 +1,8 @@
 """Divergences between student and teacher per token, over the whole vocabulary (Eq. 1 of arXiv:2605.21924).
 
 The reference form: it holds several [N, V] tensors. Training uses fused_divergence, which gives the same numbers.
-The Jensen-Shannon form is the generalised one of GKD (Agarwal et al., arXiv:2306.13649).
+The Jensen-Shannon form is the generalised one of GKD (Agarwal et al., arXiv:2306.13649). The top-k form stands for what
+a teacher that hands over its k likeliest tokens only would allow.
 
 Axes: N tokens, V vocabulary. Everything is at temperature 1. The results are float32, and float64 if the logits are.
 """
@@ -9,6 +10,9 @@ Axes: N tokens, V vocabulary. Everything is at temperature 1. The results are fl
 import torch
 
 from verl_vaopd.algorithms import checks
+
+DEFAULT_JS_BETA = 0.5
+DEFAULT_TOP_K = 64
 
 
 def reverse_kl(
@@ -46,7 +50,10 @@ def forward_kl(
 
 
 def js_divergence(
-    student_logits: torch.Tensor, teacher_logits: torch.Tensor, vocab_size: int | None = None, beta: float = 0.5
+    student_logits: torch.Tensor,
+    teacher_logits: torch.Tensor,
+    vocab_size: int | None = None,
+    beta: float = DEFAULT_JS_BETA,
 ) -> torch.Tensor:
     """Generalised Jensen-Shannon divergence per token, in nats.
 
@@ -62,17 +69,61 @@ def js_divergence(
     Raises:
         ValueError: shapes that do not fit, vocab_size or beta out of range, NaN or infinite logits.
     """
-    if not 0 < beta < 1:
-        raise ValueError(
-            f"beta: got {beta}, expected a number between 0 and 1, both excluded; for the ends take forward_kl (0) "
-            "or reverse_kl (1)"
-        )
+    checks.require_js_beta(beta)
     student, teacher = _log_softmax(student_logits, teacher_logits, vocab_size)
-    log_beta, log_rest = torch.log(torch.tensor([beta, 1 - beta], dtype=student.dtype)).tolist()
-    mixture = torch.logaddexp(teacher + log_beta, student + log_rest)
+    mixture = log_mixture(student, teacher, beta)
     teacher_part = (teacher.exp() * (teacher - mixture)).sum(dim=-1)
     student_part = (student.exp() * (student - mixture)).sum(dim=-1)
     return _finished("js_divergence", beta * teacher_part + (1 - beta) * student_part)
+
+
+def top_k_reverse_kl(
+    student_logits: torch.Tensor, teacher_logits: torch.Tensor, k: int, vocab_size: int | None = None
+) -> torch.Tensor:
+    """KL(student || teacher) per token, in nats, with all but the teacher's k likeliest tokens thrown into one bucket.
+
+    Never above the reverse KL, and equal to it from k = V - 1 on. How the student spreads its probability within the
+    bucket has no influence, neither on the value nor on the gradient. Which of equally likely tokens are among the k is
+    left to torch.topk.
+
+    Args:
+        student_logits: [N, V_S] float; gradient flows.
+        teacher_logits: [N, V_T] float; treated as constant.
+        k: number of tokens with a bucket of their own, at least 1.
+        vocab_size: number of leading entries that are token ids; needed when either side is padded.
+    Returns: [N] float32, >= 0.
+    Raises:
+        ValueError: shapes that do not fit, k or vocab_size out of range, NaN or infinite logits, except that -inf
+            within the bucket is a probability of 0.
+    """
+    checks.require_top_k(k)
+    student, teacher = _log_softmax(student_logits, teacher_logits, vocab_size)
+    return _finished("top_k_reverse_kl", (student.exp() * coarse_log_ratio(student, teacher, k)).sum(dim=-1))
+
+
+def log_mixture(log_s: torch.Tensor, log_t: torch.Tensor, beta: float) -> torch.Tensor:
+    """log(beta * p_T + (1 - beta) * p_S), from log-probabilities of any one shape."""
+    log_beta, log_rest = torch.log(torch.tensor([beta, 1 - beta], dtype=log_s.dtype)).tolist()
+    return torch.logaddexp(log_t + log_beta, log_s + log_rest)
+
+
+def coarse_log_ratio(log_s: torch.Tensor, log_t: torch.Tensor, k: int) -> torch.Tensor:
+    """log(P_S / P_T) of the bucket that each token is in: its own for the teacher's k likeliest, else the common one.
+
+    Args:
+        log_s, log_t: [N, V] log-probabilities.
+        k: at least 1.
+    Returns: [N, V]; gradient flows to log_s.
+    """
+    # A bucket of one token is that token, so V - 1 is as fine as it gets, and the common bucket is never empty.
+    ids = log_t.topk(min(k, log_t.shape[-1] - 1), dim=-1).indices
+
+    def log_rest(log_probs: torch.Tensor) -> torch.Tensor:
+        # Summed up rather than taken as 1 - the others, which would lose a rest that is small.
+        return log_probs.scatter(-1, ids, -torch.inf).logsumexp(dim=-1, keepdim=True)
+
+    of_rest = (log_rest(log_s) - log_rest(log_t)).expand_as(log_s)
+    return of_rest.scatter(-1, ids, (log_s.gather(-1, ids) - log_t.gather(-1, ids)))
 
 
 def _log_softmax(

@@ -17,26 +17,31 @@ again and the result is as right, only slower.
 from typing import NamedTuple
 
 import torch
-from torch.autograd.function import once_differentiable
 
 from verl_vaopd.algorithms import checks, chunked_pass
-from verl_vaopd.algorithms.divergence import compute_dtype
+from verl_vaopd.algorithms.chunked_autograd import divergence_over_chunks
+from verl_vaopd.algorithms.chunked_pass import KLOfRows, Plan, Tensors
+from verl_vaopd.algorithms.divergence import DEFAULT_JS_BETA, DEFAULT_TOP_K, compute_dtype
 
 DEFAULT_CHUNK_SIZE = 1024
+DIVERGENCE_KINDS = ("reverse_kl", "forward_kl", "js", "top_k")
+"""What divergence_with_statistics can minimise; `top_k` is top_k_reverse_kl."""
 
 
 class FusedOutput(NamedTuple):
     """Per-token results, each [N] float32 (float64 for float64 inputs), in nats.
 
-    divergence: the reverse or forward KL, >= 0; gradient flows to student_hidden and student_head.
+    divergence: of the kind asked for, >= 0; gradient flows to student_hidden and student_head.
     student_log_probs: log-probability of token_ids under the student, <= 0. No gradient.
     student_entropy, teacher_entropy: >= 0. No gradient.
+    reverse_kl: the exact KL(student || teacher), whatever the kind, >= 0. No gradient.
     """
 
     divergence: torch.Tensor
     student_log_probs: torch.Tensor
     student_entropy: torch.Tensor
     teacher_entropy: torch.Tensor
+    reverse_kl: torch.Tensor
 
 
 def reverse_kl(
@@ -64,7 +69,7 @@ def reverse_kl(
         ValueError: shapes or dtypes that do not fit, vocab_size or chunk_size out of range, NaN or infinity.
     """
     tensors = (student_hidden, student_head, teacher_hidden, teacher_head)
-    return _fused(chunked_pass.reverse_kl_of_rows, tensors, None, vocab_size, chunk_size, expected_grad)[0]
+    return _to_teacher(chunked_pass.reverse_kl_of_rows, tensors, None, vocab_size, chunk_size, expected_grad)[0]
 
 
 def forward_kl(
@@ -78,10 +83,56 @@ def forward_kl(
 ) -> torch.Tensor:
     """KL(teacher || student) per token, in nats. Everything else as in reverse_kl."""
     tensors = (student_hidden, student_head, teacher_hidden, teacher_head)
-    return _fused(chunked_pass.forward_kl_of_rows, tensors, None, vocab_size, chunk_size, expected_grad)[0]
+    return _to_teacher(chunked_pass.forward_kl_of_rows, tensors, None, vocab_size, chunk_size, expected_grad)[0]
 
 
-def reverse_kl_with_statistics(
+def js_divergence(
+    student_hidden: torch.Tensor,
+    student_head: torch.Tensor,
+    teacher_hidden: torch.Tensor,
+    teacher_head: torch.Tensor,
+    vocab_size: int | None = None,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    expected_grad: torch.Tensor | None = None,
+    beta: float = DEFAULT_JS_BETA,
+) -> torch.Tensor:
+    """Generalised Jensen-Shannon divergence per token, in nats; see divergence.js_divergence.
+
+    Args:
+        beta: weight of the teacher in the mixture, in (0, 1).
+        The others: as in reverse_kl.
+    Returns, raises: as reverse_kl; also ValueError for beta out of range.
+    """
+    tensors = (student_hidden, student_head, teacher_hidden, teacher_head)
+    return _to_teacher(_kl_of_rows("js", js_beta=beta), tensors, None, vocab_size, chunk_size, expected_grad)[0]
+
+
+def top_k_reverse_kl(
+    student_hidden: torch.Tensor,
+    student_head: torch.Tensor,
+    teacher_hidden: torch.Tensor,
+    teacher_head: torch.Tensor,
+    k: int,
+    vocab_size: int | None = None,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    expected_grad: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """KL(student || teacher) per token, in nats, with all but the teacher's k likeliest tokens in one bucket.
+
+    See divergence.top_k_reverse_kl: a lower bound of reverse_kl.
+
+    Args:
+        k: number of tokens with a bucket of their own, at least 1.
+        The others: as in reverse_kl.
+    Returns, raises: as reverse_kl, except that a logit of -inf within the bucket is a probability of 0; also
+        ValueError for k out of range.
+    """
+    tensors = (student_hidden, student_head, teacher_hidden, teacher_head)
+    return _to_teacher(_kl_of_rows("top_k", top_k=k), tensors, None, vocab_size, chunk_size, expected_grad)[0]
+
+
+def divergence_with_statistics(
+    kind: str,
     student_hidden: torch.Tensor,
     student_head: torch.Tensor,
     teacher_hidden: torch.Tensor,
@@ -90,36 +141,25 @@ def reverse_kl_with_statistics(
     vocab_size: int | None = None,
     chunk_size: int = DEFAULT_CHUNK_SIZE,
     expected_grad: torch.Tensor | None = None,
+    js_beta: float = DEFAULT_JS_BETA,
+    top_k: int = DEFAULT_TOP_K,
 ) -> FusedOutput:
-    """reverse_kl, and what the metrics need of the same logits.
+    """A divergence, and what the metrics need of the same logits.
 
     Args:
+        kind: one of DIVERGENCE_KINDS.
         token_ids: [N] integer, the sampled tokens.
+        js_beta: beta of js_divergence; not looked at for another kind.
+        top_k: k of top_k_reverse_kl; not looked at for another kind.
         The others: as in reverse_kl.
     Returns: see FusedOutput.
     Raises:
-        ValueError: as reverse_kl; also token_ids of another shape, not integer, or outside the vocabulary.
+        ValueError: as the function of that kind; also an unknown kind, or token_ids of another shape, not integer, or
+            outside the vocabulary.
     """
     tensors = (student_hidden, student_head, teacher_hidden, teacher_head)
     return FusedOutput(
-        *_fused(chunked_pass.reverse_kl_of_rows, tensors, token_ids, vocab_size, chunk_size, expected_grad)
-    )
-
-
-def forward_kl_with_statistics(
-    student_hidden: torch.Tensor,
-    student_head: torch.Tensor,
-    teacher_hidden: torch.Tensor,
-    teacher_head: torch.Tensor,
-    token_ids: torch.Tensor,
-    vocab_size: int | None = None,
-    chunk_size: int = DEFAULT_CHUNK_SIZE,
-    expected_grad: torch.Tensor | None = None,
-) -> FusedOutput:
-    """forward_kl, and what the metrics need of the same logits. Everything as in reverse_kl_with_statistics."""
-    tensors = (student_hidden, student_head, teacher_hidden, teacher_head)
-    return FusedOutput(
-        *_fused(chunked_pass.forward_kl_of_rows, tensors, token_ids, vocab_size, chunk_size, expected_grad)
+        *_to_teacher(_kl_of_rows(kind, js_beta, top_k), tensors, token_ids, vocab_size, chunk_size, expected_grad)
     )
 
 
@@ -143,10 +183,7 @@ def token_log_probs(
     Raises:
         ValueError: shapes or dtypes that do not fit, token_ids outside the vocabulary, NaN or infinity.
     """
-    checks.require_hidden_and_head("hidden", hidden, "head", head)
-    size = checks.common_vocab_size(len(head), len(head), vocab_size)
-    checks.require_token_ids(token_ids, len(hidden), size)
-    checks.require_chunk_size(chunk_size)
+    size = _checked_vocab_size(hidden, head, token_ids, vocab_size, chunk_size)
     result = torch.empty(len(hidden), dtype=compute_dtype(hidden), device=hidden.device)
     with torch.autocast(hidden.device.type, enabled=False):
         for chunk in chunked_pass.slices(len(hidden), chunk_size):
@@ -158,15 +195,76 @@ def token_log_probs(
     return result
 
 
-def _fused(
-    kl_of_rows: chunked_pass.KLOfRows,
-    tensors: chunked_pass.Tensors,
+def token_log_probs_with_entropy(
+    hidden: torch.Tensor,
+    head: torch.Tensor,
+    token_ids: torch.Tensor,
+    vocab_size: int | None = None,
+    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    temperature: float = 1.0,
+    expected_grad: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probability of each token, for policy-gradient and likelihood losses, and the entropy of its distribution.
+
+    Args:
+        hidden: [N, d] float, final hidden states; gradient flows.
+        head: [V, d], dtype of hidden; gradient flows.
+        token_ids: [N] integer.
+        vocab_size: number of leading head rows that are token ids; None for all.
+        chunk_size: tokens per chunk; changes memory and speed, no number.
+        temperature: the logits are divided by it, for both results.
+        expected_grad: [N] gradient of the loss to the log-probabilities, up to a constant factor; None stands for equal
+            weights. Saves time where it is right, changes no number where it is not.
+    Returns: two [N] float32 (float64 for float64 inputs) in nats: log-probabilities <= 0, to be differentiated once,
+        not twice; entropy >= 0, without gradient.
+    Raises:
+        ValueError: shapes or dtypes that do not fit, token_ids outside the vocabulary, temperature not above 0,
+            chunk_size out of range, NaN or infinity.
+    """
+    size = _checked_vocab_size(hidden, head, token_ids, vocab_size, chunk_size)
+    checks.require_positive("temperature", temperature)
+    checks.require_expected_grad(expected_grad, len(hidden))
+    plan = Plan(chunked_pass.negative_log_likelihood_of_rows, size, chunk_size, torch.is_grad_enabled(), temperature)
+    tensors = Tensors(hidden, head, None, None, token_ids)
+    negative_log_probs, entropy = divergence_over_chunks(tensors, plan, expected_grad, want_statistics=True)
+    checks.require_finite_rows("token_log_probs", negative_log_probs)
+    return -negative_log_probs, entropy
+
+
+def _checked_vocab_size(
+    hidden: torch.Tensor, head: torch.Tensor, token_ids: torch.Tensor, vocab_size: int | None, chunk_size: int
+) -> int:
+    """The number of token ids, once hidden states, head and ids are found to fit."""
+    checks.require_hidden_and_head("hidden", hidden, "head", head)
+    size = checks.common_vocab_size(len(head), len(head), vocab_size)
+    checks.require_token_ids(token_ids, len(hidden), size)
+    checks.require_chunk_size(chunk_size)
+    return size
+
+
+def _kl_of_rows(kind: str, js_beta: float = DEFAULT_JS_BETA, top_k: int = DEFAULT_TOP_K) -> KLOfRows:
+    if kind == "reverse_kl":
+        return chunked_pass.reverse_kl_of_rows
+    if kind == "forward_kl":
+        return chunked_pass.forward_kl_of_rows
+    if kind == "js":
+        checks.require_js_beta(js_beta)
+        return chunked_pass.js_of_rows(js_beta)
+    if kind == "top_k":
+        checks.require_top_k(top_k)
+        return chunked_pass.top_k_reverse_kl_of_rows(top_k)
+    raise ValueError(f"kind: got {kind!r}, expected one of {', '.join(DIVERGENCE_KINDS)}; name one of them")
+
+
+def _to_teacher(
+    kl_of_rows: KLOfRows,
+    tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
     token_ids: torch.Tensor | None,
     vocab_size: int | None,
     chunk_size: int,
     expected_grad: torch.Tensor | None,
 ) -> tuple[torch.Tensor, ...]:
-    """Checks the input and runs the autograd function: (divergence,) or the fields of FusedOutput."""
+    """Checks the input and goes over the chunks: (divergence,), or the fields of FusedOutput if there are token ids."""
     student_hidden, student_head, teacher_hidden, teacher_head = tensors
     checks.require_hidden_and_head("student_hidden", student_hidden, "student_head", student_head)
     checks.require_hidden_and_head("teacher_hidden", teacher_hidden, "teacher_head", teacher_head)
@@ -180,77 +278,10 @@ def _fused(
     checks.require_chunk_size(chunk_size)
     if token_ids is not None:
         checks.require_token_ids(token_ids, num_tokens, size)
-    if expected_grad is not None and expected_grad.shape != (num_tokens,):
-        raise ValueError(
-            f"expected_grad: got shape {tuple(expected_grad.shape)}, expected ({num_tokens},); "
-            "pass the weight of each row of hidden states"
-        )
-    plan = chunked_pass.Plan(kl_of_rows, size, chunk_size, torch.is_grad_enabled())
-    with torch.autocast(student_hidden.device.type, enabled=False):
-        return _FusedDivergence.apply(
-            student_hidden, student_head, teacher_hidden.detach(), teacher_head.detach(), token_ids, expected_grad, plan
-        )
-
-
-class _FusedDivergence(torch.autograd.Function):
-    """The divergence and its gradients; the module docstring says how they come about."""
-
-    @staticmethod
-    def forward(ctx, student_hidden, student_head, teacher_hidden, teacher_head, token_ids, expected_grad, plan):
-        tensors = (student_hidden, student_head, teacher_hidden, teacher_head)
-        need_hidden, need_head = (plan.grad_enabled and needed for needed in ctx.needs_input_grad[:2])
-        dtype = compute_dtype(*tensors)
-        if expected_grad is None:
-            expected_grad = student_hidden.new_ones(len(student_hidden), dtype=dtype)
-        expected_grad = expected_grad.detach().to(dtype)
-        result = chunked_pass.pass_over_chunks(
-            tensors,
-            plan,
-            token_ids,
-            want_hidden_grad=need_hidden,
-            head_grad_weights=expected_grad if need_head else None,
-        )
-        checks.require_finite_rows("divergence", result.values)
-        ctx.save_for_backward(*tensors, expected_grad, result.hidden_grad)
-        ctx.plan = plan
-        # Not through save_for_backward: autograd takes a gradient over without copying it only if nobody else holds it.
-        ctx.head_grad = _cast(result.head_grad, student_head.dtype)
-        if result.statistics is None:
-            return (result.values,)
-        statistics = tuple(row.clone() for row in result.statistics)
-        ctx.mark_non_differentiable(*statistics)
-        return result.values, *statistics
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx, grad, *_):
-        *tensors, expected_grad, unit_hidden_grad = ctx.saved_tensors
-        hidden_grad = head_grad = None
-        if ctx.needs_input_grad[0]:
-            hidden_grad = (unit_hidden_grad * grad[:, None]).to(unit_hidden_grad.dtype)
-        if ctx.needs_input_grad[1]:
-            # Kept once: a second backward over a retained graph has to compute it again.
-            head_grad, ctx.head_grad = ctx.head_grad, None
-            factor = _common_factor(grad, expected_grad)
-            if head_grad is None or factor is None:
-                head_grad = None  # frees it
-                with torch.autocast(grad.device.type, enabled=False):
-                    result = chunked_pass.pass_over_chunks(tensors, ctx.plan, head_grad_weights=grad)
-                head_grad = _cast(result.head_grad, tensors[1].dtype)
-            elif factor != 1:
-                head_grad.mul_(factor)
-        return hidden_grad, head_grad, None, None, None, None, None
-
-
-def _cast(tensor: torch.Tensor | None, dtype: torch.dtype) -> torch.Tensor | None:
-    return None if tensor is None else tensor.to(dtype)
-
-
-def _common_factor(grad: torch.Tensor, expected: torch.Tensor) -> float | None:
-    """The number c with grad = c * expected up to rounding, or None if there is none."""
-    if len(grad) == 0:
-        return 1.0
-    largest = expected.abs().argmax()
-    factor = grad[largest] / expected[largest]
-    rounding = 4 * torch.finfo(grad.dtype).eps
-    return factor.item() if torch.allclose(grad, factor * expected, rtol=rounding, atol=0) else None
+    checks.require_expected_grad(expected_grad, num_tokens)
+    plan = Plan(kl_of_rows, size, chunk_size, torch.is_grad_enabled())
+    output = divergence_over_chunks(
+        Tensors(*tensors, token_ids), plan, expected_grad, want_statistics=token_ids is not None
+    )
+    checks.require_finite_rows("divergence", output[0])
+    return output

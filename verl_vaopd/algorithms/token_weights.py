@@ -8,15 +8,29 @@ advantage and L_k the others, and w_k its weight among its siblings (Eq. 4):
 
     W_t = w_k / B * high_coef / |V_k|          t in V_k
     W_t = w_k / B * (1 - high_coef) / |L_k|    t in L_k
+
+Which tokens make up V_k is said in high_groups.
 """
 
 from collections.abc import Hashable, Sequence
-from fractions import Fraction
 
 import torch
 
 from verl_vaopd.algorithms import checks
+from verl_vaopd.algorithms.high_groups import (
+    DEFAULT_HIGH_FRAC,
+    DEFAULT_HIGH_MASS,
+    DEFAULT_HIGH_THRESHOLD,
+    ceil_share,
+    first_ranked,
+    high_group,
+)
 from verl_vaopd.algorithms.visual_advantage import rollout_weights, sibling_table
+
+__all__ = ["MASKED_GROUPS", "high_group", "masked_opd_weights", "token_weights"]
+
+MASKED_GROUPS = ("high", "low", "random")
+"""Which tokens masked_opd_weights can leave out."""
 
 
 @torch.no_grad()
@@ -24,12 +38,16 @@ def token_weights(
     visual_advantage: torch.Tensor,
     response_mask: torch.Tensor,
     uid: Sequence[Hashable] | torch.Tensor,
-    high_frac: float = 0.2,
+    high_frac: float = DEFAULT_HIGH_FRAC,
     high_coef: float = 0.5,
     temperature: float = 1.0,
     eps: float = 1e-6,
     rollout_weighting: bool = True,
     token_grouping: bool = True,
+    high_rule: str = "fraction",
+    high_mass: float = DEFAULT_HIGH_MASS,
+    high_threshold: float = DEFAULT_HIGH_THRESHOLD,
+    rollout_shrinkage: float = 0.0,
 ) -> torch.Tensor:
     """Weight of each token's divergence in the loss of VA-OPD, its two ablations and Standard OPD.
 
@@ -40,11 +58,11 @@ def token_weights(
         response_mask: [N, T] bool or 0/1.
         uid: N hashables or an integer tensor [N], one value per prompt, rows in any order. The uids present are the
             prompts of the whole batch: call this before the batch is split.
-        high_frac: share of a rollout's tokens in its high group, in (0, 1]; rounded up to whole tokens.
+        high_frac, high_rule, high_mass, high_threshold: which tokens are in a rollout's high group, see high_group.
         high_coef: share of a rollout's weight that its high group gets, in [0, 1]; all of it if no token is left for
-            the low group.
+            the low group, none if the high group is empty.
         temperature: of the softmax over siblings.
-        eps: nats, added to the standard deviation over siblings.
+        eps, rollout_shrinkage: nats, added to the standard deviation over siblings, see rollout_weights.
         rollout_weighting: siblings weighted by Eq. 3-4; otherwise all alike.
         token_grouping: tokens weighted in two groups (Eq. 5); otherwise all tokens of a rollout alike.
     Returns: [N, T] float32, >= 0; 0 where masked; sums to 1/B per uid. No gradient.
@@ -53,54 +71,81 @@ def token_weights(
     """
     checks.require_fraction("high_coef", high_coef, zero_allowed=True)
     # Asked for even where its result is not used, so that a switch never hides broken input.
-    weights_of_rollouts = rollout_weights(visual_advantage, response_mask, uid, temperature, eps)
-    high = high_group(visual_advantage, response_mask, high_frac)
+    weights_of_rollouts = rollout_weights(visual_advantage, response_mask, uid, temperature, eps, rollout_shrinkage)
+    high = high_group(visual_advantage, response_mask, high_frac, high_rule, high_mass, high_threshold)
     mask = response_mask.bool()
     if not rollout_weighting:
         weights_of_rollouts = _equal_rollout_weights(uid, mask)
     within_rollout = _grouped_weights(high, mask, high_coef) if token_grouping else _spread(mask)
-    num_prompts = len(sibling_table(uid, len(mask)))
-    return weights_of_rollouts[:, None] / max(num_prompts, 1) * within_rollout
+    return _share_of_prompt(weights_of_rollouts, uid) * within_rollout
 
 
 @torch.no_grad()
-def high_group(visual_advantage: torch.Tensor, response_mask: torch.Tensor, high_frac: float) -> torch.Tensor:
-    """The ceil(high_frac * T) tokens of each rollout that have the highest visual advantage (V_k of Eq. 5).
+def masked_opd_weights(
+    visual_advantage: torch.Tensor,
+    response_mask: torch.Tensor,
+    uid: Sequence[Hashable] | torch.Tensor,
+    which: str,
+    frac: float = 0.1,
+    generator: torch.Generator | None = None,
+) -> torch.Tensor:
+    """Standard OPD that leaves out some tokens of each rollout: what is lost without them shows what they teach.
 
-    Among equal tokens the earlier one comes first.
+    A rollout loses ceil(frac * T) of its T tokens, but keeps one at least; the others share its weight equally, so that
+    it weighs as much as in Standard OPD. With frac 0 the weights are those of Standard OPD.
 
     Args:
-        visual_advantage: [N, T] float, nats.
+        visual_advantage: [N, T] float, nats. Constant.
         response_mask: [N, T] bool or 0/1.
-        high_frac: in (0, 1].
-    Returns: [N, T] bool; False where masked.
+        uid: N hashables or an integer tensor [N], one value per prompt, as for token_weights.
+        which: "high" leaves out the tokens of highest visual advantage, "low" those of lowest, "random" any. Of equal
+            tokens the earlier go first, under "low" too: many are 0, and the end of a response must not be the first to
+            go, or its end of sequence would never be learnt.
+        frac: share of a rollout's tokens to leave out, in [0, 1); rounded up to whole tokens.
+        generator: for "random"; one number is drawn per response token, in order. None: torch's default generator.
+    Returns: [N, T] float32, >= 0; 0 where masked or left out; sums to 1/B per uid. No gradient.
     Raises:
-        ValueError: unequal shapes, an empty response, NaN or infinity at a valid token, high_frac out of range.
+        ValueError: unequal shapes, an empty response, NaN or infinity at a valid token, unknown which, frac out of
+            range.
     """
-    checks.require_fraction("high_frac", high_frac, zero_allowed=False)
+    if which not in MASKED_GROUPS:
+        raise ValueError(f"which: got {which!r}, expected one of {', '.join(MASKED_GROUPS)}; name one of them")
+    if not 0 <= frac < 1:
+        raise ValueError(f"frac: got {frac}, expected a number in [0, 1); pass a share such as 0.1, not 10")
     checks.require_same_shape(visual_advantage=visual_advantage, response_mask=response_mask)
     mask = checks.valid_tokens(response_mask)
     checks.require_finite("visual_advantage", visual_advantage, mask)
-    ranked = visual_advantage.float().masked_fill(~mask, -torch.inf)
-    order = ranked.sort(dim=1, descending=True, stable=True).indices
-    num_high = _ceil_share(high_frac, mask.sum(dim=1, keepdim=True))
-    in_first_places = torch.arange(mask.shape[1], device=mask.device) < num_high
-    return torch.zeros_like(mask).scatter_(1, order, in_first_places)
+    scores = {"high": visual_advantage.float(), "low": -visual_advantage.float()}.get(which)
+    if scores is None:
+        scores = _random_scores(mask, generator)
+    num_tokens = mask.sum(dim=1, keepdim=True)
+    num_left_out = torch.minimum(ceil_share(frac, num_tokens), num_tokens - 1)
+    kept = mask & ~first_ranked(scores, mask, num_left_out)
+    return _share_of_prompt(_equal_rollout_weights(uid, mask), uid) * _spread(kept)
 
 
-def _ceil_share(share: float, counts: torch.Tensor) -> torch.Tensor:
-    """ceil(share * counts), at least 1, for the decimal number that was written.
+def _random_scores(mask: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
+    """[N, T] float32: uniform in [0, 1) at the members of the mask, whatever the padding around them; 0 elsewhere."""
+    device = torch.device("cpu") if generator is None else generator.device
+    scores = torch.zeros(mask.shape, device=mask.device)
+    scores[mask] = torch.rand(int(mask.sum()), generator=generator, device=device).to(mask.device)
+    return scores
 
-    In floating point 0.1 * 30 can exceed 3 and would be rounded up to 4, hence integers throughout.
-    """
-    exact = Fraction(float(share)).limit_denominator(10**6)
-    return ((exact.numerator * counts + exact.denominator - 1) // exact.denominator).clamp_min(1)
+
+def _share_of_prompt(weights_of_rollouts: torch.Tensor, uid: Sequence[Hashable] | torch.Tensor) -> torch.Tensor:
+    """[N, 1]: the weight of each rollout in the mean over prompts."""
+    num_prompts = len(sibling_table(uid, len(weights_of_rollouts)))
+    return weights_of_rollouts[:, None] / max(num_prompts, 1)
 
 
 def _grouped_weights(high: torch.Tensor, mask: torch.Tensor, high_coef: float) -> torch.Tensor:
-    """[N, T] weights that sum to 1 per rollout: high_coef over the high group, the rest over the low group."""
+    """[N, T] weights that sum to 1 per rollout: high_coef over the high group, the rest over the low group.
+
+    If either group is empty, the other gets everything, which is Standard OPD within the rollout.
+    """
     low = mask & ~high
     coef = torch.where(low.any(dim=1, keepdim=True), high_coef, 1.0)
+    coef = torch.where(high.any(dim=1, keepdim=True), coef, 0.0)
     return coef * _spread(high) + (1 - coef) * _spread(low)
 
 

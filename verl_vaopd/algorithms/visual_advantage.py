@@ -30,16 +30,42 @@ def visual_advantage(
     Raises:
         ValueError: unequal shapes, an empty response, NaN or infinity at a valid token.
     """
-    checks.require_same_shape(
-        teacher_log_probs=teacher_log_probs,
-        degraded_teacher_log_probs=degraded_teacher_log_probs,
-        response_mask=response_mask,
+    difference = _difference(
+        response_mask, teacher_log_probs=teacher_log_probs, degraded_teacher_log_probs=degraded_teacher_log_probs
     )
+    return difference.clamp_min(0)
+
+
+@torch.no_grad()
+def divergence_gap(
+    degraded_divergence: torch.Tensor, divergence: torch.Tensor, response_mask: torch.Tensor
+) -> torch.Tensor:
+    """Visual advantage of whole distributions: |KL(p_S || p_T(. | v~)) - KL(p_S || p_T(. | v))| per token.
+
+    The difference is the student's mean, over all tokens it could have written, of log p_T(y | v) - log p_T(y | v~), of
+    which Eq. 2 takes the one sampled token. It is positive where the image speaks for what the student believes, and
+    negative where it speaks against it: a misread digit, which Eq. 2 cuts to 0 although the image decides it. Hence
+    the absolute value.
+
+    Args:
+        degraded_divergence: [N, T] float, nats, >= 0; to the teacher that sees the degraded image. Constant.
+        divergence: [N, T] float, nats, >= 0; to the teacher that sees the clean image. Constant.
+        response_mask: [N, T] bool or 0/1; what stands where it is 0 is ignored, NaN included.
+    Returns: [N, T] float32, nats, >= 0; 0 where masked. No gradient.
+    Raises:
+        ValueError: unequal shapes, an empty response, NaN or infinity at a valid token.
+    """
+    return _difference(response_mask, degraded_divergence=degraded_divergence, divergence=divergence).abs()
+
+
+def _difference(response_mask: torch.Tensor, **terms: torch.Tensor) -> torch.Tensor:
+    """first - second of two tensors [N, T] passed by name, checked; [N, T] float32, 0 where masked."""
+    checks.require_same_shape(**terms, response_mask=response_mask)
     mask = checks.valid_tokens(response_mask)
-    checks.require_finite("teacher_log_probs", teacher_log_probs, mask)
-    checks.require_finite("degraded_teacher_log_probs", degraded_teacher_log_probs, mask)
-    gain = (teacher_log_probs.float() - degraded_teacher_log_probs.float()).clamp_min(0)
-    return torch.where(mask, gain, 0.0)
+    for name, values in terms.items():
+        checks.require_finite(name, values, mask)
+    first, second = terms.values()
+    return torch.where(mask, first.float() - second.float(), 0.0)
 
 
 @torch.no_grad()
@@ -49,6 +75,7 @@ def rollout_weights(
     uid: Sequence[Hashable] | torch.Tensor,
     temperature: float = 1.0,
     eps: float = 1e-6,
+    rollout_shrinkage: float = 0.0,
 ) -> torch.Tensor:
     """Weight of each rollout among its siblings, by mean visual advantage (Eq. 3-4).
 
@@ -61,12 +88,17 @@ def rollout_weights(
         uid: N hashables or an integer tensor [N], one value per prompt, rows in any order.
         temperature: of the softmax; lower is sharper.
         eps: nats, added to the standard deviation of the siblings.
+        rollout_shrinkage: nats, >= 0, added to it as well. The paper's z-score gives siblings that differ by 0.001 nats
+            the same weights as siblings that differ by 1: a spread that is mere noise acts at full strength. With this
+            at the size of a spread worth acting on, a smaller one shrinks the weights towards 1/K.
     Returns: [N] float32; sums to 1 per uid. No gradient.
     Raises:
-        ValueError: unequal shapes, an empty response, NaN or infinity at a valid token, temperature or eps <= 0.
+        ValueError: unequal shapes, an empty response, NaN or infinity at a valid token, temperature or eps <= 0,
+            rollout_shrinkage < 0.
     """
     checks.require_positive("temperature", temperature)
     checks.require_positive("eps", eps)
+    checks.require_not_negative("rollout_shrinkage", rollout_shrinkage)
     checks.require_same_shape(visual_advantage=visual_advantage, response_mask=response_mask)
     mask = checks.valid_tokens(response_mask)
     checks.require_finite("visual_advantage", visual_advantage, mask)
@@ -78,7 +110,7 @@ def rollout_weights(
     means = torch.where(present, rollout_means[siblings], 0.0)
     deviation = torch.where(present, means - means.sum(dim=1, keepdim=True) / num_siblings, 0.0)
     std = (deviation.square().sum(dim=1, keepdim=True) / num_siblings).sqrt()
-    z_scores = deviation / (std + eps)
+    z_scores = deviation / (std + eps + rollout_shrinkage)
     weights = torch.softmax((z_scores / temperature).masked_fill(~present, -torch.inf), dim=1)
     result = torch.zeros_like(rollout_means)
     result[siblings[present]] = weights[present]

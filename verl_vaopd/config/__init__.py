@@ -3,6 +3,7 @@
 Imports neither torch nor verl, so that a mistake is reported in seconds.
 """
 
+from verl_vaopd.config.cautions import cautions
 from verl_vaopd.config.checks.hardware import Gpu, probe_gpus
 from verl_vaopd.config.checks.models import check_tokenizers
 from verl_vaopd.config.composition import compose
@@ -15,6 +16,7 @@ __all__ = [
     "ConfigError",
     "Gpu",
     "Problem",
+    "cautions",
     "check_tokenizers",
     "compose",
     "default_overrides",

@@ -24,12 +24,14 @@ def register_resolvers() -> None:
     - `${vaopd_basename:/a/b}`: the last part of a path.
     - `${vaopd_sum:1,2}`: the sum.
     - `${vaopd_requested_gpus:}`: see requested_gpus.
+    - `${vaopd_split_files:ROOT,SPLITS}`: ROOT/SPLIT.parquet of every split of a list.
     - `${vaopd_trackers:file,tensorboard}`: these trackers of verl's, and wandb if the switch `wandb` is on.
     """
     resolvers: dict[str, Callable[..., Any]] = {
         "vaopd_asset": lambda name: str(ASSETS_DIR / name),
         "vaopd_basename": lambda path: Path(path).name,
         "vaopd_sum": lambda *numbers: sum(numbers),
+        "vaopd_split_files": lambda root, splits: OmegaConf.create([f"{root}/{split}.parquet" for split in splits]),
         "vaopd_requested_gpus": lambda *, _root_: requested_gpus(_root_),
         "vaopd_trackers": lambda *names, _root_: OmegaConf.create([*names, *(["wandb"] if _root_.wandb else [])]),
     }

@@ -8,6 +8,7 @@ from omegaconf.errors import OmegaConfBaseException
 from verl_vaopd.config.checks.batch import check_batch
 from verl_vaopd.config.checks.dataset import check_dataset
 from verl_vaopd.config.checks.hardware import HardwareProbe, check_hardware, probe_gpus
+from verl_vaopd.config.checks.method import check_method
 from verl_vaopd.config.checks.models import check_models
 from verl_vaopd.config.checks.schedule import check_schedule
 from verl_vaopd.config.checks.settings import check_settings
@@ -28,6 +29,7 @@ def validate(cfg: DictConfig, hardware_probe: HardwareProbe = probe_gpus) -> Non
         check_hardware(cfg, findings, hardware_probe)
         check_batch(cfg, findings)
         check_schedule(cfg, findings)
+        check_method(cfg, findings)
         check_settings(cfg, findings)
         check_models(cfg, findings)
         check_dataset(cfg, findings)

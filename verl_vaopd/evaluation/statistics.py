@@ -12,6 +12,9 @@ percentile limits, Davison and Hinkley 1997, sections 3.8 and 5.3.
 
 Samples may be missing (a rollout that failed): pass NaN in a matrix, or one array per question. They are left out of
 the question's mean and counted. A question without any sample is left out of the score and counted.
+
+Beside this module: draws.py, pass@k and different answers with intervals; seeds.py, several training runs of a method
+and differences between methods.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -40,10 +43,10 @@ class Estimate:
     high: float
     standard_error: float
     n_clusters: int
-    n_questions: int  # with at least one sample
+    n_questions: int  # part of value
     n_samples: int  # present
     n_missing_samples: int  # up to the largest number of samples any question has
-    n_empty_questions: int  # without any sample, not part of value
+    n_empty_questions: int  # not part of value: without any sample, or without enough for what is estimated
 
 
 def sample_matrix(values: Values) -> np.ndarray:
@@ -110,21 +113,38 @@ def question_pass_at_k(correct: Values, k: int) -> np.ndarray:
     Returns: [Q] float64; NaN for a question without any sample.
     """
     matrix = sample_matrix(correct)
-    present = ~np.isnan(matrix)
-    if not np.isin(matrix[present], (0.0, 1.0)).all():
-        raise ValueError("pass_at_k: got scores other than 0 and 1, expected right or wrong; apply a threshold first")
-    n = present.sum(axis=1)
+    num_right, n = count_right(matrix)
     smallest = int(n[n > 0].min(initial=matrix.shape[1]))
     if not 1 <= k <= smallest:
         raise ValueError(
             f"k: got {k}, expected 1 to {smallest}, the smallest number of samples of a question; draw more samples"
         )
-    wrong = n - np.where(present, matrix, 0.0).sum(axis=1)
-    # C(wrong, k) / C(n, k) as a product of k ratios, where factorials would overflow. With fewer than k wrong samples
-    # one factor is exactly 0, as the binomial is.
+    return chance_of_any(num_right, n, k)
+
+
+def count_right(correct: Values) -> tuple[np.ndarray, np.ndarray]:
+    """[Q] int64 each: right samples and present samples. Raises ValueError for values other than 0, 1 and NaN."""
+    matrix = sample_matrix(correct)
+    present = ~np.isnan(matrix)
+    if not np.isin(matrix[present], (0.0, 1.0)).all():
+        raise ValueError("pass_at_k: got scores other than 0 and 1, expected right or wrong; apply a threshold first")
+    return (matrix == 1.0).sum(axis=1), present.sum(axis=1)
+
+
+def chance_of_any(num_hits: np.ndarray, num: np.ndarray, k: int) -> np.ndarray:
+    """1 - C(num - num_hits, k) / C(num, k): chance that k of num items, drawn without replacement, include a hit.
+
+    Args:
+        num_hits: [M] int64, at most num.
+        num: [M] int64.
+        k: at least 1.
+    Returns: [M] float64; NaN where num < k.
+    """
+    # As a product of k ratios, where factorials would overflow. With fewer than k misses one factor is exactly 0, as
+    # the binomial is.
     steps = np.arange(k)
-    ratios = (wrong[:, None] - steps) / (np.where(n > 0, n, k)[:, None] - steps)
-    return np.where(n > 0, 1.0 - ratios.prod(axis=1), np.nan)
+    ratios = ((num - num_hits)[:, None] - steps) / (np.maximum(num, k)[:, None] - steps)
+    return np.where(num >= k, 1.0 - ratios.prod(axis=1), np.nan)
 
 
 def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -164,7 +184,7 @@ def cluster_bootstrap_interval(
     block = max(1, _BLOCK_WEIGHTS // len(means))
     resampled = []
     for start in range(0, num_resamples, block):
-        counts = _draw_clusters(rng, min(block, num_resamples - start), num_clusters)
+        counts = draw_counts(rng, min(block, num_resamples - start), num_clusters)
         resampled.append(statistic(means, counts[:, cluster_of]))
     tail = (1.0 - confidence) / 2.0
     low, high = np.quantile(np.concatenate(resampled), [tail, 1.0 - tail])
@@ -244,7 +264,7 @@ def _clustered_means(
     return means[present], cluster_of, len(number_of)
 
 
-def _draw_clusters(rng: np.random.Generator, num_resamples: int, num_clusters: int) -> np.ndarray:
+def draw_counts(rng: np.random.Generator, num_resamples: int, num_clusters: int) -> np.ndarray:
     """[R, C] float64: how often each cluster is among C drawn with replacement (a multinomial, rows sum to C)."""
     drawn = rng.integers(num_clusters, size=(num_resamples, num_clusters))
     # One histogram of all resamples at once: about three times as fast as Generator.multinomial.

@@ -1,4 +1,4 @@
-"""verl's agent loop with the degraded view and the verdict attached to every rollout.
+"""verl's agent loop with corrupted views, a privileged prompt and the verdict attached to every rollout.
 
 Named by `actor_rollout_ref.rollout.agent.agent_loop_manager_class`.
 """
@@ -6,16 +6,23 @@ Named by `actor_rollout_ref.rollout.agent.agent_loop_manager_class`.
 from __future__ import annotations
 
 import contextvars
+import zlib
 from typing import Any
 
 import ray
 import torch
-from omegaconf import OmegaConf
+from omegaconf import DictConfig
 from verl.experimental.agent_loop import AgentLoopOutput
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 
+from verl_vaopd.actor.objective import Objective
+from verl_vaopd.data.stored import stored_responses
+from verl_vaopd.images import degradation_options, degrade
 from verl_vaopd.rewards import compute_score
-from verl_vaopd.rollout.views import FIELD, degrade
+from verl_vaopd.rollout import replay
+from verl_vaopd.rollout.other_images import OtherImages
+from verl_vaopd.rollout.privilege import privileged_prompt
+from verl_vaopd.rollout.views import FIELD, MASKED_FIELD, PRIVILEGED_FIELD
 
 # The class under verl's Ray actor.
 _Base: Any = AgentLoopWorkerTQ.__ray_actor_class__
@@ -25,55 +32,101 @@ _Base: Any = AgentLoopWorkerTQ.__ray_actor_class__
 _prompt_cache: contextvars.ContextVar[dict[str, dict[str, Any]]] = contextvars.ContextVar("vaopd_prompt_cache")
 
 
+class View:
+    """One kind of corruption with its options: what `view` and `papo.view` of the configuration describe."""
+
+    def __init__(self, options: DictConfig, run_seed: int, files: dict[str, str]):
+        self.kind = options.kind
+        self.options = {name: options[name] for name in degradation_options(options.kind)}
+        self.run_seed = run_seed
+        # Only one kind looks at other prompts' images.
+        self.others = OtherImages(files) if self.kind == "other_image" else None
+
+    def of(self, images: list[Any], split: str, index: str, step: int) -> list[Any]:
+        """The corrupted images of a prompt; the same for all of its rollouts."""
+        seed = zlib.crc32(f"{self.run_seed} {split} {index} {step}".encode())
+        others = {} if self.others is None else {"other": self.others.pick(split, index, seed)}
+        return [
+            degrade(image, self.kind, seed=seed + number, **self.options, **others)
+            for number, image in enumerate(images)
+        ]
+
+
 class ViewAgentLoopWorker(_Base):
-    """Agent loop worker that also puts FIELD (see rollout/views.py) and the score of the answer into the queue."""
+    """Agent loop worker that also puts the fields of rollout/views.py and the score of the answer into the queue."""
 
     # Ray breaks the inherited zero-argument super() of an actor class's __init__ unless the subclass defines its own.
     def __init__(self, *args: Any, **kwargs: Any):
         _Base.__init__(self, *args, **kwargs)
-        view = OmegaConf.to_container(self.config.view, resolve=True)
-        self.view_kind = view.pop("kind")
-        self.view_options = view
-        self.degraded_in_training = self.config.method.degraded_view
+        config = self.config
+        files = {"train": config.data.train_files, "val": config.data.val_files}
+        self.degraded_view = View(config.view, config.run.seed, files)
+        self.degraded_in_training = config.method.degraded_view
+        masked = Objective.from_config(config).needs_masked_view
+        self.masked_view = View(config.papo.view, config.run.seed, files) if masked else None
+        self.privilege = config.privilege if config.privilege.reference is not None else None
+        self.stored = stored_responses(config.collect.path) if config.method.stored_responses else None
 
     async def _run_prompt(
         self, prompt: dict[str, Any], sampling_params: dict[str, Any], trajectory: dict[str, Any], trace: bool = False
     ) -> None:
         _prompt_cache.set({})
+        if self.stored is not None and not trajectory["validate"]:
+            # A prompt without a stored response yields no rollout; the step counts it as dropped.
+            num_stored = self.stored.num_responses(str(prompt["index"]))
+            prompt["__rollout_n__"] = min(self.config.actor_rollout_ref.rollout.n, num_stored)
+            prompt["agent_name"] = replay.AGENT_NAME
         await super()._run_prompt(prompt, sampling_params, trajectory, trace)
 
     async def _agent_loop_postprocess(
         self, output: AgentLoopOutput | list[AgentLoopOutput], validate: bool, **kwargs: Any
     ) -> None:
         final = output[-1] if isinstance(output, list) else output
+        # A held-out question keeps its view, so that validations of different steps compare.
+        prompt = {
+            "split": "val" if validate else "train",
+            "index": str(kwargs["index"]),
+            "step": 0 if validate else int(kwargs["global_steps"]),
+        }
         # Held-out rollouts are always scored on both views: mean VA is part of every validation.
         if validate or self.degraded_in_training:
-            kwargs[FIELD] = self._degraded_inputs(final)
+            kwargs[FIELD] = self._view_inputs(final, self.degraded_view, prompt)
+        if self.masked_view is not None and not validate:
+            kwargs[MASKED_FIELD] = self._view_inputs(final, self.masked_view, prompt)
+        if self.privilege is not None and not validate:
+            kwargs[PRIVILEGED_FIELD] = self._privileged_inputs(final, kwargs)
         await super()._agent_loop_postprocess(output, validate, **kwargs)
 
-    def _degraded_inputs(self, output: AgentLoopOutput) -> dict[str, Any]:
-        """Processor outputs for the degraded images, and this view's position ids; {} for a prompt without images."""
+    def _view_inputs(self, output: AgentLoopOutput, view: View, prompt: dict[str, Any]) -> dict[str, Any]:
+        """Processor outputs for the corrupted images, and this view's position ids; {} for a prompt without images."""
         images = (output.multi_modal_data or {}).get("images")
         if not images:
             return {}
         input_ids = torch.tensor([*output.prompt_ids, *output.response_ids])
         cache = _prompt_cache.get()
-        if "degraded" not in cache:
-            view = output.model_copy(
-                update={
-                    "multi_modal_data": {
-                        **output.multi_modal_data,
-                        "images": [degrade(image, self.view_kind, **self.view_options) for image in images],
-                    }
-                }
+        name = f"view {id(view)}"
+        if name not in cache:
+            corrupted = output.model_copy(
+                update={"multi_modal_data": {**output.multi_modal_data, "images": view.of(images, **prompt)}}
             )
-            cache["degraded"] = super()._compute_multi_modal_inputs(view, input_ids)
-        inputs = dict(cache["degraded"])
-        position_ids = self._compute_position_ids(
-            input_ids.unsqueeze(0), torch.ones_like(input_ids).unsqueeze(0), inputs
-        )
-        # _compute_position_ids has taken out what only it needs (mm_token_type_ids).
-        return {**inputs, "position_ids": position_ids.squeeze(0)}
+            cache[name] = super()._compute_multi_modal_inputs(corrupted, input_ids)
+        inputs = dict(cache[name])
+        position_ids = self._positions(input_ids, inputs)
+        # Computing positions has taken out what only they need (mm_token_type_ids).
+        return {**inputs, "position_ids": position_ids}
+
+    def _privileged_inputs(self, output: AgentLoopOutput, sample: dict[str, Any]) -> dict[str, torch.Tensor]:
+        """Token and position ids of the same response after a prompt with the reference solution."""
+        limit = self.config.data.max_prompt_length + self.config.data.max_response_length
+        prompt_ids = privileged_prompt(output.prompt_ids, sample, self.privilege, self.tokenizer, limit)
+        input_ids = torch.tensor([*prompt_ids, *output.response_ids])
+        inputs = super()._compute_multi_modal_inputs(output, input_ids)
+        return {"input_ids": input_ids, "position_ids": self._positions(input_ids, inputs)}
+
+    def _positions(self, input_ids: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+        """Position ids (4, S) of prompt and response."""
+        mask = torch.ones_like(input_ids)
+        return self._compute_position_ids(input_ids.unsqueeze(0), mask.unsqueeze(0), inputs).squeeze(0)
 
     def _compute_multi_modal_inputs(self, output: AgentLoopOutput, input_ids: torch.Tensor) -> dict[str, torch.Tensor]:
         cache = _prompt_cache.get()
@@ -82,7 +135,7 @@ class ViewAgentLoopWorker(_Base):
         return dict(cache["clean"])
 
     async def _compute_score(self, outputs: list[AgentLoopOutput], kwargs: dict[str, Any]) -> None:
-        """Rule-based verdict in place. Distillation only monitors it: no reward workers are started for it."""
+        """Rule-based verdict in place: the reward of GRPO and PAPO, and everywhere the monitored accuracy."""
         final = outputs[-1]
         if final.reward_score is not None:
             return

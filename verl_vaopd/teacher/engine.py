@@ -19,14 +19,15 @@ from verl.workers.engine import EngineRegistry
 
 from verl_vaopd.actor.response_engine import ResponseEngine
 from verl_vaopd.algorithms import fused_divergence
-from verl_vaopd.rollout.views import degraded_rows
+from verl_vaopd.rollout.views import FIELD, other_view
 
 MODEL_TYPE = "vaopd_teacher"
 
 
 @EngineRegistry.register(model_type=MODEL_TYPE, backend=["fsdp", "fsdp2"], device=["cuda", "cpu"])
 class TeacherEngine(ResponseEngine):
-    """Frozen teacher. Outputs per row: `teacher_log_probs`, `degraded_teacher_log_probs`, `teacher_hidden_states`."""
+    """Frozen teacher. Outputs per row: `teacher_log_probs`, `degraded_teacher_log_probs`, `teacher_hidden_states`,
+    `degraded_hidden_states`."""
 
     engine_config: FSDPEngineConfig
 
@@ -58,7 +59,9 @@ class TeacherEngine(ResponseEngine):
         if tu.get_non_tensor_data(micro_batch, key="keep_hidden_states", default=None):
             scores["teacher_hidden_states"] = clean["hidden_states"]
         if tu.get_non_tensor_data(micro_batch, key="degraded_view", default=None):
-            _, degraded = super().forward_step(degraded_rows(micro_batch), None, forward_only)
+            _, degraded = super().forward_step(other_view(micro_batch, FIELD), None, forward_only)
             scores["degraded_teacher_log_probs"] = degraded["model_output"]["log_probs"]
+            if tu.get_non_tensor_data(micro_batch, key="keep_degraded_hidden_states", default=None):
+                scores["degraded_hidden_states"] = degraded["model_output"]["hidden_states"]
         output["model_output"] = scores
         return loss, output

@@ -19,6 +19,7 @@ from verl.utils.tensordict_utils import maybe_fix_3d_position_ids
 from verl.workers.config import FSDPEngineConfig, TrainingWorkerConfig
 from verl.workers.engine_workers import TrainingWorker
 
+from verl_vaopd.rollout.views import FIELD, PRIVILEGED_FIELD, privileged_view
 from verl_vaopd.teacher.engine import MODEL_TYPE
 
 SCORE_FIELDS = (
@@ -27,9 +28,10 @@ SCORE_FIELDS = (
     "response_mask",
     "loss_mask",
     "multi_modal_inputs",
-    "degraded_multi_modal_inputs",
+    FIELD,
+    PRIVILEGED_FIELD,
 )
-"""Fields of a rollout that scoring reads; the degraded one only when the degraded view is scored."""
+"""Fields of a rollout that scoring reads; the last two only when that view is scored."""
 
 
 @dataclass
@@ -89,11 +91,15 @@ class TeacherWorker(TrainingWorker):
         """Score this rank's rows.
 
         Args:
-            data: SCORE_FIELDS, and the settings `keep_hidden_states` and `degraded_view`.
+            data: SCORE_FIELDS, and the settings `keep_hidden_states`, `degraded_view`, `keep_degraded_hidden_states`.
+                With `privileged_inputs` the teacher reads these prompts instead of the student's.
         Returns: jagged [B, response length(, d)], in row order: `teacher_log_probs` and, as set,
-            `degraded_teacher_log_probs` (float32 nats) and `teacher_hidden_states` (the teacher's dtype).
+            `degraded_teacher_log_probs` (float32 nats), `teacher_hidden_states` and `degraded_hidden_states` (the
+            teacher's dtype).
         """
         maybe_fix_3d_position_ids(data)
+        if PRIVILEGED_FIELD in data:
+            data = privileged_view(data)
         config = self.engine_config
         tu.assign_non_tensor(
             data,

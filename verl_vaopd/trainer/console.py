@@ -12,7 +12,7 @@ from typing import Any, TextIO
 
 from tqdm import tqdm
 
-LOSS = "vaopd/loss"
+LOSS = "actor/loss"
 VISUAL_ADVANTAGE = "vaopd/visual_advantage/mean"
 ROLLOUT_ACCURACY = "vaopd/rollout_accuracy"
 
@@ -97,6 +97,9 @@ class Console:
 
     def _show_warning(self, event: dict[str, Any]) -> None:
         self.print(f"warning: {event['text']}")
+
+    def _show_failed(self, event: dict[str, Any]) -> None:
+        self.print(f"failed: {event['text']}")
 
     def _show_finished(self, event: dict[str, Any]) -> None:
         self.finished = True

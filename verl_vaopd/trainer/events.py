@@ -30,11 +30,13 @@ KINDS: dict[str, tuple[str, ...]] = {
     # Written after the checkpoint of this step is complete.
     "checkpoint": ("step",),
     "warning": ("text",),
+    # This run ended by an error, and the process went on with another run.
+    "failed": ("text",),
     # Training reached its last step and everything is on disk.
     "finished": (),
 }
-# Present where the method computes visual advantage.
-OPTIONAL: dict[str, tuple[str, ...]] = {"validation": ("mean_va", "mean_va_low", "mean_va_high")}
+# Visual advantage, where it was computed; the same fields of further splits, by split.
+OPTIONAL: dict[str, tuple[str, ...]] = {"validation": ("mean_va", "mean_va_low", "mean_va_high", "other_splits")}
 
 
 class EventLog:

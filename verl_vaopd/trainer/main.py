@@ -1,7 +1,8 @@
 """The training process: `python -m verl_vaopd.trainer.main --run-dir RUN`, started by `vaopd train`.
 
 Reads RUN/config.yaml (composed and validated by the launcher), starts Ray, trains, and reports by RUN/events.jsonl.
-The trainer runs in this process, not in a Ray actor of its own: one start-up less, and errors end here.
+The trainer runs in this process, not in a Ray actor of its own: one start-up less, and errors end here. Several runs
+share one Ray.
 """
 
 from __future__ import annotations
@@ -9,14 +10,17 @@ from __future__ import annotations
 import argparse
 import os
 import signal
+import subprocess
 import sys
 import time
+import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from verl_vaopd.platform import activate, cpu_environment, verify_registration
+from verl_vaopd.data.generate import generate
+from verl_vaopd.platform import cpu_environment, verify_registration
 from verl_vaopd.trainer.best import BEST
 from verl_vaopd.trainer.events import EventLog
 from verl_vaopd.trainer.parent_watch import watch_parent
@@ -29,21 +33,44 @@ if TYPE_CHECKING:
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Train runs to their ends, one after the other, or raise."""
+    """Train runs to their ends, one after the other. Raises what stops one, unless told to keep going."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--run-dir", type=Path, required=True, action="append", help="may be given several times")
+    parser.add_argument("--keep-going", action="store_true", help="a run that fails does not stop the next ones")
+    options = parser.parse_args(argv)
     # Ray and vLLM shut down in `finally` clauses, which SIGTERM's default action would skip.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     watch_parent()
-    for run_dir in parser.parse_args(argv).run_dir:
-        config = OmegaConf.load(run_dir / "config.yaml")
-        assert isinstance(config, DictConfig)
-        set_environment(config, run_dir)
+    configs = [OmegaConf.load(run_dir / "config.yaml") for run_dir in options.run_dir]
+    for run_dir, config in zip(options.run_dir, configs, strict=True):
         with EventLog(run_dir / "events.jsonl") as events:
-            last_step = train(config, events)
-            best = run_dir / "checkpoints" / BEST
-            mark_finished(run_dir, last_step=last_step, best=best.resolve().name if best.exists() else None)
-            events.write("finished")
+            set_environment(config, run_dir)
+            prepare_data(config, run_dir, events)
+            events.write("phase", name="importing verl, vLLM and Ray")
+    from verl_vaopd.trainer.session import ray_session
+
+    failed = 0
+    with ray_session(configs):
+        for run_dir, config in zip(options.run_dir, configs, strict=True):
+            set_environment(config, run_dir)
+            with EventLog(run_dir / "events.jsonl") as events:
+                try:
+                    finish(run_dir, train(config, events), events)
+                except Exception as error:
+                    if not options.keep_going:
+                        raise
+                    traceback.print_exc()
+                    events.write("failed", text=" ".join(str(error).split()))
+                    failed += 1
+    if failed:
+        sys.exit(f"{failed} of {len(configs)} runs failed; their tracebacks are above")
+
+
+def finish(run_dir: Path, last_step: int, events: EventLog) -> None:
+    """Mark the run as finished."""
+    best = run_dir / "checkpoints" / BEST
+    mark_finished(run_dir, last_step=last_step, best=best.resolve().name if best.exists() else None)
+    events.write("finished")
 
 
 def set_environment(config: DictConfig, run_dir: Path) -> None:
@@ -57,41 +84,28 @@ def set_environment(config: DictConfig, run_dir: Path) -> None:
     os.environ["VERL_FILE_LOGGER_PATH"] = str(run_dir / f"metrics_{time.strftime('%Y%m%d_%H%M%S')}.jsonl")
 
 
-def prepare_data(config: DictConfig, events: EventLog) -> None:
-    """Generate what code makes. Other data sets must be there: the launcher has checked."""
-    if config.dataset.name != "tinygeo":
-        return
-    events.write("phase", name="generating tinygeo")
-    activate()
-    from transformers import AutoTokenizer
-
-    from verl_vaopd.data.tinygeo.dataset import write_dataset
-
-    options = config.dataset
-    write_dataset(
-        Path(options.root),
-        seed=options.seed,
-        num_train=options.num_train,
-        num_validation=options.num_validation,
-        num_test=options.num_test,
-        tokenizer=AutoTokenizer.from_pretrained(config.student.path),
-    )
+def prepare_data(config: DictConfig, run_dir: Path, events: EventLog) -> None:
+    """Generate what code makes, and collect stored responses. Other data sets must be there: the launcher checked."""
+    if config.dataset.name == "tinygeo":
+        events.write("phase", name="generating tinygeo")
+        generate(config)
+    if config.method.stored_responses:
+        events.write("phase", name=f"collecting responses of the teacher in {config.collect.path}")
+        # A process of its own: vLLM gives the accelerator's memory back only by ending.
+        collect = [sys.executable, "-m", "verl_vaopd.data.collect", str(run_dir / "config.yaml")]
+        subprocess.run(collect, check=True)
 
 
 def train(config: DictConfig, events: EventLog) -> int:
-    """Start Ray, the queue and the workers, and run the trainer. Returns the number of the last step."""
-    prepare_data(config, events)
-    events.write("phase", name="importing verl, vLLM and Ray")
-    import ray
+    """Start the queue and the workers, and run the trainer. Returns the number of the last step."""
     import transfer_queue as tq
-    from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
 
+    from verl_vaopd.trainer.session import release
     from verl_vaopd.trainer.trainer import DistillationTrainer
 
     verify_registration()
     config.transfer_queue.enable = True
-    events.write("phase", name="starting Ray")
-    ray.init(**ray_options(config, get_ppo_ray_runtime_env(config)))
+    trainer = None
     try:
         tq.init(config.transfer_queue)
         events.write("phase", name="loading student, teacher and vLLM")
@@ -100,22 +114,11 @@ def train(config: DictConfig, events: EventLog) -> int:
         events.write("phase", name="starting rollout workers")
         trainer.fit(start_agent_loops(config, trainer))
         trainer.logger.finish(exit_code=0)
-        return trainer.total_training_steps
+        # Without training there was no step.
+        return 0 if config.trainer.val_only else trainer.total_training_steps
     finally:
         tq.close()
-        ray.shutdown()
-
-
-def ray_options(config: DictConfig, runtime_env: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of ray.init. Without an address a cluster of our own is started, even if another one is running."""
-    options = OmegaConf.merge(
-        {"runtime_env": runtime_env},
-        {"runtime_env": {"env_vars": {"TRANSFER_QUEUE_ENABLE": "1"}}},
-        config.ray_kwargs.ray_init,
-    )
-    if options.address is None:
-        options.address = "local"
-    return OmegaConf.to_container(options)
+        release(getattr(trainer, "resource_pool_manager", None))
 
 
 def start_agent_loops(config: DictConfig, trainer: DistillationTrainer) -> AgentLoopManagerTQ:

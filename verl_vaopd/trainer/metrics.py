@@ -30,71 +30,78 @@ REPETITION_THRESHOLD = 0.5
 @torch.no_grad()
 def distillation_metrics(
     *,
-    reverse_kl: torch.Tensor,
-    token_weights: torch.Tensor,
     response_mask: torch.Tensor,
     student_entropy: torch.Tensor,
-    teacher_entropy: torch.Tensor,
     student_log_probs: torch.Tensor,
-    rollout_log_probs: torch.Tensor,
     uid: Sequence[Hashable] | torch.Tensor,
-    visual_advantage: torch.Tensor | None,
     high_frac: float,
+    rollout_log_probs: torch.Tensor | None = None,
+    divergence: torch.Tensor | None = None,
+    token_weights: torch.Tensor | None = None,
+    reverse_kl: torch.Tensor | None = None,
+    teacher_entropy: torch.Tensor | None = None,
+    visual_advantage: torch.Tensor | None = None,
 ) -> dict[str, float]:
-    """Loss, divergences, visual advantage, weights and entropies of one step.
+    """Loss, divergences, visual advantage, weights and entropies of one step, as far as the method has them.
 
     Sibling weights are read off token_weights (sum over a rollout's tokens, over its prompt's sum), so they are the
     weights that were applied, whatever the method.
 
     Args:
-        reverse_kl: [N, T] float, nats; KL(student || teacher) per token.
-        token_weights: [N, T] float; weight of each token in the loss.
         response_mask: [N, T] bool or 0/1; what other tensors hold where it is 0 is ignored, NaN included.
         student_entropy: [N, T] float, nats, at temperature 1.
-        teacher_entropy: [N, T] float, nats, at temperature 1, on the clean image.
         student_log_probs: [N, T] float, nats; the sampled tokens' log-probabilities by the trainer before the update.
-        rollout_log_probs: [N, T] float, nats; the same by the rollout engine. Both must be of ONE distribution, or
-            the gap measures the difference of the definitions: an engine that reports processed log-probs has applied
-            the sampling temperature and renormalised within top-p, so the trainer's must be taken at that
-            temperature, and top-p < 1 still leaves up to -log(top_p) nats.
         uid: N hashables or an integer tensor [N], one value per prompt.
-        visual_advantage: [N, T] float, nats; None if the method does not compute it: then the keys of
-            VISUAL_ADVANTAGE_METRICS are absent.
         high_frac: share of a rollout's tokens in its high group, in (0, 1].
-    Returns: the keys of DISTILLATION_METRICS, and of VISUAL_ADVANTAGE_METRICS unless visual_advantage is None.
+        rollout_log_probs: [N, T] float, nats; the same as student_log_probs by the rollout engine; None if it sampled
+            nothing. Both must be of ONE distribution, or the gap measures the difference of the definitions: an engine
+            that reports processed log-probs has applied the sampling temperature and renormalised within top-p, so the
+            trainer's must be taken at that temperature, and top-p < 1 still leaves up to -log(top_p) nats.
+        divergence: [N, T] float, nats; what token_weights weigh. Both or neither.
+        token_weights: [N, T] float; weight of each token in the loss.
+        reverse_kl: [N, T] float, nats; KL(student || teacher) per token. With teacher_entropy or neither.
+        teacher_entropy: [N, T] float, nats, at temperature 1, on the clean image.
+        visual_advantage: [N, T] float, nats.
+    Returns: the keys of POLICY_METRICS; of LOG_PROB_GAP_METRICS with rollout_log_probs; of WEIGHT_METRICS with
+        token_weights; of TEACHER_METRICS with reverse_kl; of VISUAL_ADVANTAGE_METRICS with visual_advantage, of which
+        those about reverse KL only with both.
     Raises:
         ValueError: unequal shapes, an empty response, a prompt whose token weights sum to 0, non-finite
             visual_advantage at a valid token, high_frac out of range.
     """
-    per_token = {
-        "reverse_kl": reverse_kl,
-        "token_weights": token_weights,
+    given = {
         "student_entropy": student_entropy,
-        "teacher_entropy": teacher_entropy,
         "student_log_probs": student_log_probs,
         "rollout_log_probs": rollout_log_probs,
+        "divergence": divergence,
+        "token_weights": token_weights,
+        "reverse_kl": reverse_kl,
+        "teacher_entropy": teacher_entropy,
+        "visual_advantage": visual_advantage,
     }
-    if visual_advantage is not None:
-        per_token["visual_advantage"] = visual_advantage
+    per_token = {name: values for name, values in given.items() if values is not None}
     checks.require_same_shape(response_mask=response_mask, **per_token)
     mask = checks.valid_tokens(response_mask)
     # Padding may hold anything, and NaN * 0 is NaN: it is replaced, not multiplied away.
     clean = {name: torch.where(mask, values.double(), 0.0) for name, values in per_token.items()}
 
-    gap = (clean["student_log_probs"] - clean["rollout_log_probs"])[mask]
-    metrics = {
-        "vaopd/loss": (clean["token_weights"] * clean["reverse_kl"]).sum().item(),
-        "vaopd/reverse_kl/all": _mean_over(clean["reverse_kl"], mask),
-        **_rollout_weight_metrics(clean["token_weights"].sum(dim=1), uid),
-        "vaopd/entropy/policy": _mean_over(clean["student_entropy"], mask),
-        "vaopd/entropy/teacher": _mean_over(clean["teacher_entropy"], mask),
-        "vaopd/log_prob_gap/mean_abs": gap.abs().mean().item(),
-        "vaopd/log_prob_gap/max_abs": gap.abs().max().item(),
-        # Tokens come from the rollout engine, so E[r - 1 - log r] with r = trainer / engine is KL(engine || trainer).
-        "vaopd/log_prob_gap/kl_k3": (torch.expm1(gap) - gap).mean().item(),
-    }
+    metrics = {"vaopd/entropy/policy": _mean_over(clean["student_entropy"], mask)}
+    if rollout_log_probs is not None:
+        gap = (clean["student_log_probs"] - clean["rollout_log_probs"])[mask]
+        metrics |= {
+            "vaopd/log_prob_gap/mean_abs": gap.abs().mean().item(),
+            "vaopd/log_prob_gap/max_abs": gap.abs().max().item(),
+            # Tokens come from the rollout engine, so E[r - 1 - log r], r = trainer / engine, is KL(engine || trainer).
+            "vaopd/log_prob_gap/kl_k3": (torch.expm1(gap) - gap).mean().item(),
+        }
+    if token_weights is not None:
+        metrics["vaopd/loss"] = (clean["token_weights"] * clean["divergence"]).sum().item()
+        metrics |= _rollout_weight_metrics(clean["token_weights"].sum(dim=1), uid)
+    if reverse_kl is not None:
+        metrics["vaopd/reverse_kl/all"] = _mean_over(clean["reverse_kl"], mask)
+        metrics["vaopd/entropy/teacher"] = _mean_over(clean["teacher_entropy"], mask)
     if visual_advantage is not None:
-        metrics |= _visual_advantage_metrics(clean["visual_advantage"], clean["reverse_kl"], mask, high_frac)
+        metrics |= _visual_advantage_metrics(clean["visual_advantage"], clean.get("reverse_kl"), mask, high_frac)
     return metrics
 
 
@@ -107,6 +114,7 @@ def rollout_metrics(
     truncated: torch.Tensor,
     accuracy: torch.Tensor,
     num_dropped_prompts: int,
+    num_filtered_prompts: int,
     num_padding_rows: int,
 ) -> dict[str, float]:
     """Lengths, truncation, repetition, accuracy and counts of one step's rollouts, whatever the method.
@@ -118,6 +126,7 @@ def rollout_metrics(
         truncated: [N] bool; the response hit the length limit.
         accuracy: [N] float; NaN where a rollout was not scored.
         num_dropped_prompts: prompts of the step of which no rollout is here.
+        num_filtered_prompts: prompts of the step that the method left out of the update.
         num_padding_rows: rows the trainer added and that are not here.
     Returns: the keys of ROLLOUT_METRICS.
     Raises:
@@ -140,6 +149,7 @@ def rollout_metrics(
         "vaopd/num_prompts": float(len(sibling_table(uid, len(mask)))),
         "vaopd/num_rollouts": float(len(mask)),
         "vaopd/num_dropped_prompts": float(num_dropped_prompts),
+        "vaopd/num_filtered_prompts": float(num_filtered_prompts),
         "vaopd/num_padding_rows": float(num_padding_rows),
     }
 
@@ -220,22 +230,21 @@ def _rollout_weight_metrics(rollout_sums: torch.Tensor, uid: Sequence[Hashable] 
 
 
 def _visual_advantage_metrics(
-    visual_advantage: torch.Tensor, reverse_kl: torch.Tensor, mask: torch.Tensor, high_frac: float
+    visual_advantage: torch.Tensor, reverse_kl: torch.Tensor | None, mask: torch.Tensor, high_frac: float
 ) -> dict[str, float]:
     high = high_group(visual_advantage, mask, high_frac)
+    top10, top20 = (high_group(visual_advantage, mask, share) for share in (0.1, 0.2))
     total = visual_advantage[mask].sum()
-    return {
-        "vaopd/reverse_kl/high": _mean_over(reverse_kl, high),
-        "vaopd/reverse_kl/low": _mean_over(reverse_kl, mask & ~high),
+    metrics = {
         "vaopd/visual_advantage/mean": _mean_over(visual_advantage, mask),
-        "vaopd/visual_advantage/top10_share": _share_in(
-            high_group(visual_advantage, mask, 0.1), visual_advantage, total
-        ),
-        "vaopd/visual_advantage/top20_share": _share_in(
-            high_group(visual_advantage, mask, 0.2), visual_advantage, total
-        ),
+        "vaopd/visual_advantage/top10_share": _share_in(top10, visual_advantage, total),
+        "vaopd/visual_advantage/top20_share": _share_in(top20, visual_advantage, total),
         "vaopd/visual_advantage/high_zero_frac": _mean_over((visual_advantage == 0).double(), high),
     }
+    if reverse_kl is not None:
+        metrics["vaopd/reverse_kl/high"] = _mean_over(reverse_kl, high)
+        metrics["vaopd/reverse_kl/low"] = _mean_over(reverse_kl, mask & ~high)
+    return metrics
 
 
 def _share_in(group: torch.Tensor, values: torch.Tensor, total: torch.Tensor) -> float:

@@ -12,8 +12,9 @@ from omegaconf import DictConfig
 from transfer_queue import KVBatchMeta
 from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
 
-from verl_vaopd.actor.worker import FORWARD_FIELDS, REMOTE_FIELDS, UPDATE_FIELDS
-from verl_vaopd.rollout.views import FIELD
+from verl_vaopd.actor.objective import Objective
+from verl_vaopd.actor.worker import FORWARD_FIELDS, IMAGES
+from verl_vaopd.rollout.views import FIELD, MASKED_FIELD, PRIVILEGED_FIELD
 from verl_vaopd.teacher.worker import SCORE_FIELDS, TeacherWorker, teacher_worker_config
 from verl_vaopd.trainer.queue import request
 
@@ -21,15 +22,21 @@ POOL_NAME = "teacher_pool"
 
 
 class TeacherGroup:
-    """The teacher as the trainer sees it."""
+    """The teacher as the trainer sees it, and what the student's passes have to fetch because of it."""
 
     def __init__(
-        self, config: DictConfig, vocab_size: int, student_group: RayWorkerGroup, pool: RayResourcePool | None
+        self,
+        config: DictConfig,
+        objective: Objective,
+        vocab_size: int,
+        student_group: RayWorkerGroup,
+        pool: RayResourcePool | None,
     ):
         """Start the teacher. `pool` is None for the colocated placement."""
         worker_config = teacher_worker_config(config, vocab_size)
         self.colocated = pool is None
-        student_group.init_distillation(worker_config, self.colocated)
+        self.objective = objective
+        student_group.init_distillation(worker_config, objective, self.colocated)
         if pool is None:
             self.group = student_group
         else:
@@ -40,19 +47,45 @@ class TeacherGroup:
             )
             self.group.reset()
 
-    def score(self, batch: KVBatchMeta, *, degraded_view: bool, keep_hidden_states: bool) -> None:
+    def score(
+        self,
+        batch: KVBatchMeta,
+        *,
+        degraded_view: bool,
+        keep_hidden_states: bool,
+        privileged: bool = False,
+        keep_degraded_hidden_states: bool = False,
+    ) -> None:
         """Add `teacher_log_probs`, and `degraded_teacher_log_probs` if asked for, to the rows of `batch`.
 
         With `keep_hidden_states`, the next pass of the student over the same rows finds the teacher's states.
+        `privileged`: the teacher's prompts hold the reference solution.
         """
-        fields = [field for field in SCORE_FIELDS if degraded_view or field != FIELD]
+        left_out = {field for field, asked in ((FIELD, degraded_view), (PRIVILEGED_FIELD, privileged)) if not asked}
+        settings = {
+            "degraded_view": degraded_view,
+            "keep_hidden_states": keep_hidden_states,
+            "keep_degraded_hidden_states": keep_degraded_hidden_states,
+        }
         score: Callable[[KVBatchMeta], KVBatchMeta] = self.group.score
-        score(request(batch, fields, degraded_view=degraded_view, keep_hidden_states=keep_hidden_states))
+        score(request(batch, [field for field in SCORE_FIELDS if field not in left_out], **settings))
 
-    def update_fields(self) -> list[str]:
-        """Fields that the student's update fetches."""
-        return [*UPDATE_FIELDS, *(() if self.colocated else REMOTE_FIELDS)]
+    def update_fields(self, scored: bool) -> list[str]:
+        """Fields that the student's update fetches; `scored`: whether the teacher has just scored these rows."""
+        objective = self.objective
+        needed = {
+            "token_weights": objective.distils,
+            "teacher_log_probs": objective.needs_teacher,
+            "advantages": objective.reward_coef != 0,
+            "ref_log_prob": objective.use_reference,
+            MASKED_FIELD: objective.needs_masked_view,
+        }
+        return [*self.forward_fields(scored), *(name for name, asked in needed.items() if asked)]
 
-    def forward_fields(self) -> list[str]:
-        """Fields that the student's forward pass without a step fetches."""
-        return [*FORWARD_FIELDS, *(() if self.colocated else REMOTE_FIELDS)]
+    def forward_fields(self, scored: bool, degraded: bool = False) -> list[str]:
+        """Fields that a pass of the student without a step fetches; `degraded`: with the degraded view's states."""
+        if not scored:
+            return [*FORWARD_FIELDS, IMAGES]
+        if self.colocated:
+            return [*FORWARD_FIELDS]
+        return [*FORWARD_FIELDS, IMAGES, "teacher_hidden_states", *(("degraded_hidden_states",) if degraded else ())]

@@ -10,9 +10,12 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from omegaconf import DictConfig
 from PIL import Image
 from qwen_vl_utils.vision_process import smart_resize
 from verl.utils.dataset.rl_dataset import RLHFDataset
+
+from verl_vaopd.data.stored import stored_responses
 
 IMAGE_MARK = "<image>"
 
@@ -69,3 +72,19 @@ def _visual_tokens(image_processor: Any, image: Any) -> int:
     # The agent loop's loader (qwen_vl_utils) resizes first, then the image processor does.
     height, width = smart_resize(image.height, image.width, factor=image_processor.patch_size * merge)
     return image_processor.get_number_of_image_patches(height, width, {}) // merge**2
+
+
+def require_responses_fit(config: DictConfig) -> None:
+    """Check that every stored response has at most `data.max_response_length` tokens; they are never cut.
+
+    Raises:
+        ValueError: naming the longest; or what was collected with other settings than this job's.
+    """
+    stored = stored_responses(config.collect.path)
+    stored.require_made_with(config)
+    longest, limit = stored.max_length(), config.data.max_response_length
+    if longest > limit:
+        raise ValueError(
+            f"{config.collect.path}: a stored response has {longest} tokens, expected at most "
+            f"data.max_response_length={limit}; raise it, or collect with this limit into another collect.path"
+        )

@@ -61,6 +61,11 @@ def fetch(batch: KVBatchMeta, fields: Sequence[str]) -> dict[str, Any]:
     return values
 
 
+def accuracies(batch: KVBatchMeta) -> list[float]:
+    """Verified score of each row."""
+    return fetch(batch, ["rm_scores"])["rm_scores"].sum(dim=1).tolist()
+
+
 def store(batch: KVBatchMeta, **fields: torch.Tensor) -> None:
     """Write padded [N, T] tensors back as fields of the rows, cut to the rows' response lengths."""
     lengths = torch.tensor([tag["response_len"] for tag in batch.tags])

@@ -13,15 +13,25 @@ from verl_vaopd.trainer.dump import TokenRow, token_rows
 from verl_vaopd.trainer.metric_names import PASS_THROUGH_METRICS
 from verl_vaopd.trainer.metrics import distillation_metrics, rollout_metrics, throughput_metrics
 
-ROLLOUT_FIELDS = ("prompts", "responses", "response_mask", "rm_scores", "rollout_log_probs", "index")
+ROLLOUT_FIELDS = ("prompts", "responses", "response_mask", "rm_scores", "index")
 PHASES = {
     "rollout": "gen",
     "teacher": "teacher",
+    "advantage": "advantage",
     "update": "update_actor",
     "weight_sync": "update_weights",
     "step": "step",
 }
 """Our names of a step's phases, and verl's timer that measures each."""
+OPTIONAL_PER_TOKEN = (
+    "rollout_log_probs",
+    "divergence",
+    "token_weights",
+    "reverse_kl",
+    "teacher_entropy",
+    "visual_advantage",
+)
+"""What only some methods have, and metrics report where it is there."""
 DUMPED_PER_TOKEN = (
     "visual_advantage",
     "teacher_log_probs",
@@ -62,26 +72,29 @@ def step_metrics(
     timing: Mapping[str, float],
     worker_metrics: Mapping[str, float],
     num_expected_prompts: int,
+    num_filtered_prompts: int,
     num_padding_rows: int,
 ) -> dict[str, float]:
     """All metrics of one training step (metric_names.METRICS)."""
     seconds = {phase: timing[timer] for phase, timer in PHASES.items() if timer in timing}
-    tokens = {phase: values["num_tokens"] for phase in ("teacher", "update")}
+    tokens: dict[str, float] = {phase: values["num_tokens"] for phase in ("teacher", "update") if phase in seconds}
     tokens["rollout"] = int(values["response_mask"].sum())
     # verl prefixes what the actor's worker measured.
     passed = {name: worker_metrics.get(name, worker_metrics.get(f"actor/{name}")) for name in PASS_THROUGH_METRICS}
     return {
         **distillation_metrics(
-            **{name: values[name] for name in ("token_weights", "response_mask", "rollout_log_probs", "uid")},
-            **{name: values[name] for name in ("reverse_kl", "student_entropy", "teacher_entropy")},
+            response_mask=values["response_mask"],
+            student_entropy=values["student_entropy"],
             student_log_probs=values["student_log_probs"],
-            visual_advantage=values.get("visual_advantage"),
+            uid=values["uid"],
+            **{name: values.get(name) for name in OPTIONAL_PER_TOKEN},
             high_frac=high_frac,
         ),
         **rollout_metrics(
             response_ids=values["responses"],
             **{name: values[name] for name in ("response_mask", "uid", "truncated", "accuracy")},
             num_dropped_prompts=num_expected_prompts - len(set(values["uid"])),
+            num_filtered_prompts=num_filtered_prompts,
             num_padding_rows=num_padding_rows,
         ),
         **throughput_metrics(seconds, tokens, {name: value for name, value in passed.items() if value is not None}),

@@ -1,9 +1,10 @@
-"""VA-OPD on verl's synchronous V1 trainer: what one step does instead of PPO's.
+"""VA-OPD, and every method beside it, on verl's synchronous V1 trainer: what one step does instead of PPO's.
 
     rollouts -> teacher scores both views -> one weight per token -> weighted exact KL -> weights to vLLM
 
-(VA-OPD, arXiv:2605.21924, Eq. 1-6.) Everything that is not said here is verl's: data loading, rollouts, balancing,
-checkpoints' content, weight synchronisation, trackers.
+(VA-OPD, arXiv:2605.21924, Eq. 1-6.) A method leaves out what its objective does not need, and a reward adds verl's own
+advantages. Everything that is not said here is verl's: data loading, rollouts, balancing, checkpoints' content, weight
+synchronisation, trackers.
 """
 
 from __future__ import annotations
@@ -20,37 +21,47 @@ from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 
-from verl_vaopd.actor.engine import TOKEN_OUTPUTS
-from verl_vaopd.actor.worker import StudentWorker
+from verl_vaopd.actor.engine import STUDENT_OUTPUTS, TEACHER_OUTPUTS
+from verl_vaopd.actor.objective import Objective
+from verl_vaopd.actor.worker import FORWARD_FIELDS, IMAGES, StudentWorker
 from verl_vaopd.trainer import queue
 from verl_vaopd.trainer.best import latest_complete, link_best, mark_complete, prune
 from verl_vaopd.trainer.dump import TokenDump, fixed_subset
 from verl_vaopd.trainer.events import EventLog, validations
 from verl_vaopd.trainer.placement import POOL_NAME, TeacherGroup
-from verl_vaopd.trainer.prompt_lengths import require_prompts_fit
+from verl_vaopd.trainer.prompt_lengths import require_prompts_fit, require_responses_fit
 from verl_vaopd.trainer.reporting import dump_rows, load_rollouts, step_metrics
+from verl_vaopd.trainer.samples import write_samples
+from verl_vaopd.trainer.selection import informative_positions, keep_first_of_each_split, out_of_patience
 from verl_vaopd.trainer.validation import validate
-from verl_vaopd.trainer.weighing import score_tokens
+from verl_vaopd.trainer.weighing import advantage_scores, weigh
 
 
 class DistillationTrainer(PPOTrainerSync):
-    """Synchronous on-policy distillation. The method is in the token weights: trainer/weighing.py."""
+    """One trainer for all methods. Distillation methods differ in their token weights: trainer/weighing.py."""
 
     def __init__(self, config: DictConfig, events: EventLog):
         super().__init__(config)
         self.events = events
+        self.scores: dict[str, torch.Tensor] = {}
+        """Token weights and what they come from, of the current step; empty without distillation."""
         self.dump = TokenDump(config.run.dir)
         self.checkpoints_dir = Path(config.trainer.default_local_dir)
+        self.objective = Objective.from_config(config)
 
     # ---- set-up
 
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
+        keep_first_of_each_split(self.val_dataset, self.config.validation)
         require_prompts_fit([self.train_dataset, self.val_dataset])
+        if self.objective.stored_responses:
+            require_responses_fit(self.config)
 
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
-        self.role_worker_mapping[Role.ActorRollout] = ray.remote(StudentWorker)
+        role = Role.ActorRolloutRef if self.use_reference_policy else Role.ActorRollout
+        self.role_worker_mapping[role] = ray.remote(StudentWorker)
         teacher = self.config.teacher
         if teacher.placement == "pool":
             self.mapping[Role.TeacherModel] = POOL_NAME
@@ -61,10 +72,13 @@ class DistillationTrainer(PPOTrainerSync):
         colocated = self.config.teacher.placement == "colocated"
         self.teacher = TeacherGroup(
             self.config,
+            self.objective,
             vocab_size=len(self.tokenizer),
             student_group=self.actor_rollout_wg,
             pool=None if colocated else self.resource_pool_manager.get_resource_pool(Role.TeacherModel),
         )
+        if self.resumed_from is not None and self.config.teacher.ema_decay is not None:
+            self.actor_rollout_wg.load_teacher(str(self.resumed_from))
 
     def _init_tokenizer(self) -> None:
         super()._init_tokenizer()
@@ -88,29 +102,78 @@ class DistillationTrainer(PPOTrainerSync):
             )
             queue.require_rollouts(batch)
             self.on_sample_end()
+        batch = self._leave_out_prompts(batch)
         # Balancing may append padding rows and reorders: whatever is per token comes after it.
         batch = self._balance_batch(batch, metrics={})
-        with marked_timer("teacher", timing_raw):
-            self.teacher.score(batch, degraded_view=self.config.method.degraded_view, keep_hidden_states=True)
-        with marked_timer("token_weights", timing_raw):
-            self._weigh_tokens(batch)
+        if self._scored:
+            with marked_timer("teacher", timing_raw):
+                self._score(batch)
+        if self.objective.distils:
+            with marked_timer("token_weights", timing_raw):
+                self._weigh_tokens(batch)
+        if self.objective.reward_coef:
+            with marked_timer("advantage", timing_raw):
+                if self.use_reference_policy:
+                    self.ref_policy_wg.score_reference(queue.request(batch, [*FORWARD_FIELDS, IMAGES]))
+                self._compute_advantage(batch, metrics)
         with marked_timer("update_actor", timing_raw):
             self._update_actor(batch, metrics=metrics)
         return batch
+
+    @property
+    def _scored(self) -> bool:
+        """Whether the teacher scores training rollouts: for the loss, or to monitor visual advantage."""
+        return self.objective.needs_teacher or self.config.method.degraded_view
+
+    def _leave_out_prompts(self, batch: KVBatchMeta) -> KVBatchMeta:
+        """DAPO's filter (`papo.min_accuracy`, `papo.max_accuracy`): prompts that teach nothing by comparison."""
+        low, high = self.config.papo.min_accuracy, self.config.papo.max_accuracy
+        self.num_filtered_prompts = 0
+        if low is None and high is None:
+            return batch
+        kept = informative_positions(queue.uids(batch), queue.accuracies(batch), low, high)
+        if not kept:
+            self.events.write("warning", text=f"step {self.global_steps}: all prompts are alike, none is filtered out")
+            return batch
+        others = queue.select(batch, sorted(set(range(len(batch))) - set(kept)))
+        if len(others):
+            self.num_filtered_prompts = len(set(queue.uids(others)))
+            queue.clear(others)
+        return queue.select(batch, kept)
+
+    def _score(self, batch: KVBatchMeta) -> None:
+        """Both views by the teacher; with a visual advantage of whole distributions, the student's divergences too."""
+        gap = self.config.method.degraded_view and self.config.vaopd.advantage == "divergence_gap"
+        self.teacher.score(
+            batch,
+            degraded_view=self.config.method.degraded_view,
+            keep_hidden_states=True,
+            privileged=self.config.privilege.reference is not None,
+            keep_degraded_hidden_states=gap,
+        )
+        if gap:
+            fields = self.teacher.forward_fields(scored=True, degraded=True)
+            self.actor_rollout_wg.forward_tokens(queue.request(batch, fields, keep=True))
 
     def _weigh_tokens(self, batch: KVBatchMeta) -> None:
         """Eq. 2-6: one weight per token; zero on padding rows."""
         real = queue.real_positions(batch)
         rollouts = queue.select(batch, real)
-        self.scores = score_tokens(rollouts, self.config.vaopd, self.config.method.degraded_view)
+        scores = None
+        if self.config.method.degraded_view:
+            scores = advantage_scores(rollouts, self.config.vaopd.advantage)
+        generator = torch.Generator().manual_seed(self.config.run.seed * 1_000_003 + self.global_steps)
+        self.scores = weigh(rollouts, self.config.vaopd, scores, generator)
         queue.store(rollouts, token_weights=self.scores["token_weights"])
         padding = queue.select(batch, sorted(set(range(len(batch))) - set(real)))
         if len(padding):
             queue.store(padding, token_weights=torch.zeros(len(padding), 1))
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
-        super()._update_actor(queue.request(batch, self.teacher.update_fields()), metrics)
+        super()._update_actor(queue.request(batch, self.teacher.update_fields(self._scored)), metrics)
         self.actor_rollout_wg.token_outputs(queue.request(batch, ["response_mask"]))
+        if self.config.teacher.ema_decay is not None:
+            self.actor_rollout_wg.update_teacher(self.config.teacher.ema_decay)
         return batch
 
     def _compute_metrics(
@@ -118,7 +181,12 @@ class DistillationTrainer(PPOTrainerSync):
     ) -> None:
         """Replace PPO's metrics by ours, report the step, dump tokens. Runs after the step's validation."""
         rollouts = queue.select(batch, queue.real_positions(batch))
-        values = {**load_rollouts(rollouts, self.eos_token_ids, TOKEN_OUTPUTS), **self.scores}
+        outputs = STUDENT_OUTPUTS | (TEACHER_OUTPUTS if self._scored else set())
+        outputs |= {"divergence"} if self.objective.distils else set()
+        outputs |= {"teacher_log_probs"} if self._scored else set()
+        # Stored responses were not sampled by the student's rollout engine.
+        outputs |= set() if self.objective.stored_responses else {"rollout_log_probs"}
+        values = {**load_rollouts(rollouts, self.eos_token_ids, sorted(outputs)), **self.scores}
         worker_metrics = dict(metrics)
         metrics.clear()
         metrics.update(
@@ -127,12 +195,14 @@ class DistillationTrainer(PPOTrainerSync):
                 high_frac=self.config.vaopd.high_frac,
                 timing=timing_raw,
                 worker_metrics=worker_metrics,
-                num_expected_prompts=self.config.data.train_batch_size,
+                num_expected_prompts=self.config.data.train_batch_size - self.num_filtered_prompts,
+                num_filtered_prompts=self.num_filtered_prompts,
                 num_padding_rows=len(batch) - len(rollouts),
             )
         )
         self.events.write("step", step=global_steps, total=self.total_training_steps, metrics=metrics)
-        metrics.update({name: value for name, value in worker_metrics.items() if name.startswith("validation/")})
+        splits = tuple(f"{split}/" for split in self.config.validation.splits)
+        metrics.update({name: value for name, value in worker_metrics.items() if name.startswith(splits)})
         options = self.config.dump
         if options.every > 0 and global_steps % options.every == 0:
             num_prompts = -(-options.num_train_rollouts // self.config.actor_rollout_ref.rollout.n)
@@ -143,18 +213,29 @@ class DistillationTrainer(PPOTrainerSync):
 
     def _validate(self) -> dict[str, float]:
         self.events.write("phase", name="validating")
-        summary, rows = validate(self)
+        summaries, rows, samples = validate(self)
+        first, *others = summaries
         self.dump.write(self.global_steps, "heldout", rows)
-        missing = summary["n_missing"]
+        write_samples(self.config.run.dir, self.global_steps, samples)
+        missing = sum(int(of_split["n_missing"]) for of_split in summaries.values())
         if missing:
             self.events.write("warning", text=f"{missing} held-out samples failed at step {self.global_steps}")
-        self.events.write("validation", step=self.global_steps, **summary)
+        rest = {"other_splits": {split: summaries[split] for split in others}} if others else {}
+        self.events.write("validation", step=self.global_steps, **summaries[first], **rest)
         link_best(self.checkpoints_dir, validations(self.events.path))
         self._prune_checkpoints()
-        return {f"validation/{name}": float(value) for name, value in summary.items()}
+        patience = self.config.validation.patience
+        if patience is not None and out_of_patience(validations(self.events.path), patience):
+            self.events.write(
+                "warning", text=f"stopped early at step {self.global_steps}: no gain in {patience} checks"
+            )
+            self.total_training_steps = self.global_steps
+        return {f"{split}/{name}": float(v) for split, of_split in summaries.items() for name, v in of_split.items()}
 
     def _save_checkpoint(self) -> None:
         super()._save_checkpoint()
+        if self.config.teacher.ema_decay is not None:
+            self.actor_rollout_wg.save_teacher(str(self.checkpoints_dir / f"global_step_{self.global_steps}"))
         mark_complete(self.checkpoints_dir / f"global_step_{self.global_steps}")
         self.events.write("checkpoint", step=self.global_steps)
 
@@ -164,6 +245,7 @@ class DistillationTrainer(PPOTrainerSync):
         self.config.trainer.resume_mode = "disable" if latest is None else "resume_path"
         self.config.trainer.resume_from_path = None if latest is None else str(latest)
         super()._load_checkpoint()
+        self.resumed_from = latest
         done = [event["step"] for event in validations(self.events.path)]
         if latest is not None and self.global_steps in done:
             self.config.trainer.val_before_train = False

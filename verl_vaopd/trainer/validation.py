@@ -11,56 +11,102 @@ from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.padding_utils import upsample_batch_to_divisible_size
 from verl.utils import tensordict_utils as tu
 
-from verl_vaopd.actor.engine import TOKEN_OUTPUTS
+from verl_vaopd.actor.engine import STUDENT_OUTPUTS, TEACHER_OUTPUTS
+from verl_vaopd.rewards import extract_boxed
 from verl_vaopd.trainer import queue
 from verl_vaopd.trainer.dump import TokenRow, fixed_subset
 from verl_vaopd.trainer.reporting import dump_rows, load_rollouts
 from verl_vaopd.trainer.validation_stats import summarise_validation
-from verl_vaopd.trainer.weighing import score_tokens
+from verl_vaopd.trainer.weighing import advantage_scores, weigh
 
 if TYPE_CHECKING:
     from verl_vaopd.trainer.trainer import DistillationTrainer
 
+Summary = dict[str, float | int]
+FAILED = {
+    "accuracy": float("nan"),
+    "mean_va": float("nan"),
+    "entropy": float("nan"),
+    "num_tokens": 0,
+    "truncated": False,
+    "answer": None,
+}
+"""A sample of which no rollout arrived."""
 
-def validate(trainer: DistillationTrainer) -> tuple[dict[str, float | int], list[TokenRow]]:
-    """One pass over the held-out questions.
 
-    Returns: the summary of validation_stats.summarise_validation, and token-level rows of the fixed questions whose
-        tokens are dumped at every validation.
+def validate(trainer: DistillationTrainer) -> tuple[dict[str, Summary], list[TokenRow], list[dict[str, Any]]]:
+    """One pass over the held-out questions of all splits.
+
+    Returns: validation_stats.summarise_validation of each split, in order; token-level rows of the fixed questions
+        whose tokens are dumped at every validation; one row per sample (samples.SCHEMA).
     """
-    correct: dict[str, list[float]] = defaultdict(list)
-    mean_va: dict[str, list[float]] = defaultdict(list)
     rows: list[TokenRow] = []
-    num_samples = trainer.config.actor_rollout_ref.rollout.val_kwargs.n
+    samples: list[dict[str, Any]] = []
     for batch_dict in trainer.val_dataloader:
         batch = _rollouts(trainer, batch_dict)
         # The rollout engine and the teacher take turns on the accelerator.
         trainer.checkpoint_manager.sleep_replicas()
         padded = _padded(trainer, batch)
         trainer.teacher.score(padded, degraded_view=True, keep_hidden_states=False)
-        values = load_rollouts(batch, trainer.eos_token_ids, ())
-        scores = score_tokens(batch, trainer.config.vaopd, degraded_view=True)
-        per_rollout = scores["visual_advantage"].sum(dim=1) / values["response_mask"].sum(dim=1)
-        for question, accuracy, va in zip(
-            values["question_id"], values["accuracy"].tolist(), per_rollout.tolist(), strict=True
-        ):
-            correct[question].append(accuracy)
-            mean_va[question].append(va)
-        asked = [str(index) for index in batch_dict["index"]]
-        rows += _dump_heldout(trainer, batch, values["question_id"], asked)
+        samples += _samples(trainer, padded, batch, batch_dict)
+        rows += _dump_heldout(trainer, batch, batch_dict)
         queue.clear(padded)
         trainer.checkpoint_manager.update_weights(trainer.global_steps)
-        for question in asked:
-            # A failed sample counts as missing, not as wrong; a question without any is reported, not forgotten.
-            missing = num_samples - len(correct[question])
-            correct[question] += [float("nan")] * missing
-            mean_va[question] += [float("nan")] * missing
-    return summarise_validation(correct, mean_va, seed=trainer.config.run.seed), rows
+    summaries: dict[str, Summary] = {}
+    for split in dict.fromkeys(sample["split"] for sample in samples):
+        correct: dict[str, list[float]] = defaultdict(list)
+        mean_va: dict[str, list[float]] = defaultdict(list)
+        for sample in samples:
+            if sample["split"] == split:
+                correct[sample["question_id"]].append(sample["accuracy"])
+                mean_va[sample["question_id"]].append(sample["mean_va"])
+        summaries[split] = summarise_validation(correct, mean_va, seed=trainer.config.run.seed)
+    return summaries, rows, samples
+
+
+def _samples(
+    trainer: DistillationTrainer, padded: KVBatchMeta, batch: KVBatchMeta, batch_dict: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """One row per sample asked for; a failed one is there with NaN: it counts as missing, not as wrong."""
+    per_token: tuple[str, ...] = ()
+    if trainer.config.validation.entropy:
+        trainer.actor_rollout_wg.forward_tokens(queue.request(padded, trainer.teacher.forward_fields(scored=False)))
+        per_token = ("student_entropy",)
+    values = load_rollouts(batch, trainer.eos_token_ids, per_token)
+    lengths = values["response_mask"].sum(dim=1)
+    means = {"mean_va": advantage_scores(batch, "sampled")["visual_advantage"].sum(dim=1) / lengths}
+    if trainer.config.validation.entropy:
+        means["entropy"] = values["student_entropy"].sum(dim=1) / lengths
+    row_of = {
+        (uid, sample): row for row, (uid, sample) in enumerate(zip(values["uid"], values["rollout_index"], strict=True))
+    }
+    samples = []
+    for uid, index, info in zip(batch_dict["uid"], batch_dict["index"], batch_dict["extra_info"], strict=True):
+        for number in range(trainer.config.actor_rollout_ref.rollout.val_kwargs.n):
+            row = row_of.get((uid, number))
+            sample = {"split": info["split"], "question_id": str(index), "sample": number}
+            if row is None:
+                samples.append(sample | FAILED)
+                continue
+            ids = values["responses"][row][: int(lengths[row])]
+            samples.append(
+                sample
+                | FAILED
+                | {name: float(value[row]) for name, value in means.items()}
+                | {
+                    "accuracy": float(values["accuracy"][row]),
+                    "num_tokens": int(lengths[row]),
+                    "truncated": bool(values["truncated"][row]),
+                    "answer": extract_boxed(trainer.tokenizer.decode(ids, skip_special_tokens=True)),
+                }
+            )
+    return samples
 
 
 def _rollouts(trainer: DistillationTrainer, batch_dict: dict[str, Any]) -> KVBatchMeta:
@@ -85,20 +131,30 @@ def _padded(trainer: DistillationTrainer, batch: KVBatchMeta) -> KVBatchMeta:
     return upsample_batch_to_divisible_size(batch, trainer.actor_rollout_wg.world_size, trainer.tokenizer.eos_token_id)
 
 
-def _dump_heldout(
-    trainer: DistillationTrainer, batch: KVBatchMeta, question_ids: list[str], asked: list[str]
-) -> list[TokenRow]:
+def _dump_heldout(trainer: DistillationTrainer, batch: KVBatchMeta, batch_dict: dict[str, Any]) -> list[TokenRow]:
     """Rows of the fixed questions, with the KL to the teacher: one more pass of both models over these few."""
     config = trainer.config
-    chosen = fixed_subset(asked, config.dump.num_heldout_prompts, config.run.seed)
-    subset = queue.select(batch, [row for row, question in enumerate(question_ids) if question in set(chosen)])
+    first = config.validation.splits[0]
+    asked = {
+        uid: str(index)
+        for uid, index, info in zip(batch_dict["uid"], batch_dict["index"], batch_dict["extra_info"], strict=True)
+        if info["split"] == first
+    }
+    chosen = fixed_subset(list(asked.values()), config.dump.num_heldout_prompts, config.run.seed)
+    uids = {uid for uid, question in asked.items() if question in set(chosen)}
+    subset = queue.select(batch, [row for row, uid in enumerate(queue.uids(batch)) if uid in uids])
     if not len(subset):
         return []
     padded = _padded(trainer, subset)
-    trainer.teacher.score(padded, degraded_view=True, keep_hidden_states=True)
-    trainer.actor_rollout_wg.forward_tokens(queue.request(padded, trainer.teacher.forward_fields()))
-    values = load_rollouts(subset, trainer.eos_token_ids, TOKEN_OUTPUTS)
-    values |= score_tokens(subset, config.vaopd, degraded_view=True)
+    gap = config.vaopd.advantage == "divergence_gap"
+    trainer.teacher.score(padded, degraded_view=True, keep_hidden_states=True, keep_degraded_hidden_states=gap)
+    fields = trainer.teacher.forward_fields(scored=True, degraded=gap)
+    trainer.actor_rollout_wg.forward_tokens(queue.request(padded, fields))
+    values = load_rollouts(subset, trainer.eos_token_ids, [*STUDENT_OUTPUTS, *TEACHER_OUTPUTS, "rollout_log_probs"])
+    scores = advantage_scores(subset, config.vaopd.advantage)
+    if trainer.objective.distils:
+        scores = weigh(subset, config.vaopd, scores, torch.Generator().manual_seed(config.run.seed))
+    values |= scores
     added = queue.select(padded, [row for row in range(len(padded)) if row >= len(subset)])
     if len(added):
         queue.clear(added)

@@ -11,39 +11,62 @@ import torch
 from omegaconf import DictConfig
 from transfer_queue import KVBatchMeta
 
-from verl_vaopd.algorithms.token_weights import high_group, token_weights
-from verl_vaopd.algorithms.visual_advantage import visual_advantage
+from verl_vaopd.algorithms.token_weights import high_group, masked_opd_weights, token_weights
+from verl_vaopd.algorithms.visual_advantage import divergence_gap, visual_advantage
 from verl_vaopd.trainer import queue
 
+OF_SAMPLED_TOKEN = ("teacher_log_probs", "degraded_teacher_log_probs")
+OF_DISTRIBUTION = ("degraded_reverse_kl", "reverse_kl")
 
-def score_tokens(batch: KVBatchMeta, options: DictConfig, degraded_view: bool) -> dict[str, torch.Tensor]:
-    """Weights, and what they come from, of rollouts that the teacher has scored.
+
+def advantage_scores(batch: KVBatchMeta, advantage: str) -> dict[str, torch.Tensor]:
+    """Visual advantage of rollouts whose two views have been scored.
+
+    Args:
+        batch: real rows only.
+        advantage: `sampled`: of the sampled token, from OF_SAMPLED_TOKEN. `divergence_gap`: of the whole distribution,
+            from OF_DISTRIBUTION, which a pass of the student over both views leaves in the queue.
+    Returns: padded [N, T] tensors: response_mask, visual_advantage (nats) and what it comes from.
+    """
+    names = OF_SAMPLED_TOKEN if advantage == "sampled" else OF_DISTRIBUTION
+    values: dict[str, Any] = queue.fetch(batch, ["response_mask", *names])
+    compute = visual_advantage if advantage == "sampled" else divergence_gap
+    first, second = (values[name] for name in names)
+    values["visual_advantage"] = compute(first, second, values["response_mask"])
+    return values
+
+
+def weigh(
+    batch: KVBatchMeta, options: DictConfig, scores: dict[str, torch.Tensor] | None, generator: torch.Generator
+) -> dict[str, torch.Tensor]:
+    """Token weights of the method.
 
     Args:
         batch: real rows only, whole sibling groups.
         options: `vaopd` of the configuration.
-        degraded_view: whether the teacher has scored the degraded view. Without it there is no visual advantage, and
-            `options` must switch off what needs it (the configuration is validated for that).
-    Returns: padded [N, T] tensors: response_mask, teacher_log_probs, token_weights; with the degraded view also
-        degraded_teacher_log_probs, visual_advantage (nats) and high_group (bool).
+        scores: from advantage_scores, or None for a method that needs none (the configuration is validated for that).
+        generator: for controls that leave out random tokens.
+    Returns: scores, with padded [N, T] token_weights; with a visual advantage also high_group (bool).
     """
-    fields = ["response_mask", "teacher_log_probs", *(["degraded_teacher_log_probs"] if degraded_view else [])]
-    values: dict[str, Any] = queue.fetch(batch, fields)
-    mask = values["response_mask"]
-    if degraded_view:
-        values["visual_advantage"] = visual_advantage(
-            values["teacher_log_probs"], values["degraded_teacher_log_probs"], mask
+    values = dict(scores) if scores is not None else queue.fetch(batch, ["response_mask"])
+    mask, uid = values["response_mask"], queue.uids(batch)
+    group = {name: options[name] for name in ("high_frac", "high_rule", "high_mass", "high_threshold")}
+    advantage = values.get("visual_advantage", torch.zeros(mask.shape))
+    if scores is not None:
+        values["high_group"] = high_group(advantage, mask, **group)
+    if options.mask is not None:
+        values["token_weights"] = masked_opd_weights(
+            advantage, mask, uid, which=options.mask, frac=options.mask_frac, generator=generator
         )
-        values["high_group"] = high_group(values["visual_advantage"], mask, options.high_frac)
-    values["token_weights"] = token_weights(
-        values.get("visual_advantage", torch.zeros(mask.shape)),
-        mask,
-        uid=queue.uids(batch),
-        high_frac=options.high_frac,
-        high_coef=options.high_coef,
-        temperature=options.temperature,
-        eps=options.eps,
-        rollout_weighting=options.rollout_weighting,
-        token_grouping=options.token_grouping,
-    )
+    else:
+        rollouts = {name: options[name] for name in ("temperature", "eps", "rollout_shrinkage", "rollout_weighting")}
+        values["token_weights"] = token_weights(
+            advantage,
+            mask,
+            uid,
+            high_coef=options.high_coef,
+            token_grouping=options.token_grouping,
+            **group,
+            **rollouts,
+        )
     return values

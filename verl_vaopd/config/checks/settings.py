@@ -7,7 +7,6 @@ from typing import Any
 from omegaconf import DictConfig
 
 from verl_vaopd.config.errors import Findings, listing
-from verl_vaopd.config.schema import VIEW_KINDS
 
 EXACT_KL_ENGINE = "vaopd_student"
 """`actor_rollout_ref.model.model_type` of the engine whose loss is the weighted exact KL and nothing else."""
@@ -15,6 +14,7 @@ EXACT_KL_ENGINE = "vaopd_student"
 FIXED = {
     "data.truncation": ("error", "an overlong prompt is an error: cutting it would cut through image tokens"),
     "data.filter_overlong_prompts": (False, "an overlong prompt is an error: dropping it would change the data"),
+    "algorithm.rollout_correction": (None, "one optimizer step per batch: there is no older policy to correct for"),
     "actor_rollout_ref.hybrid_engine": (True, "student and vLLM share their GPUs"),
     "actor_rollout_ref.rollout.name": ("vllm", "rollouts come from vLLM"),
     "actor_rollout_ref.actor.ulysses_sequence_parallel_size": (1, "responses are not split across GPUs"),
@@ -26,18 +26,16 @@ FIXED = {
 """Key -> (the only value that works, why)."""
 
 NOT_IN_THE_LOSS = {
-    "actor_rollout_ref.actor.use_kl_loss": False,
     "actor_rollout_ref.actor.entropy_coeff": 0,
     "algorithm.use_kl_in_reward": False,
     "distillation.enabled": False,
     "reward.reward_model.enable": False,
 }
-"""Terms and workers of verl's that the distillation loss does not have: setting them would do nothing, or harm."""
+"""Terms and workers of verl's that our loss does not have: setting them would do nothing, or harm."""
 
 
 def check_settings(cfg: DictConfig, findings: Findings) -> None:
     """Ranges, fixed values, and terms that the loss does not have."""
-    _check_method(cfg, findings)
     _check_sampling(cfg, findings)
     for key, (value, why) in FIXED.items():
         _require_value(cfg, findings, key, value, why)
@@ -60,41 +58,16 @@ def check_settings(cfg: DictConfig, findings: Findings) -> None:
         for key in ("algorithm.filter_groups.enable", "trainer.v1.sampler.sync_refill_failed_groups"):
             _require_value(cfg, findings, key, False, why)
     if cfg.actor_rollout_ref.model.get("model_type") == EXACT_KL_ENGINE:
-        why = f"method={cfg.method.name} trains on the divergence alone; it would be ignored"
+        why = f"method={cfg.method.name} has no such term; it would be ignored"
         for key, value in NOT_IN_THE_LOSS.items():
             _require_value(cfg, findings, key, value, why)
         findings.require(
             cfg.algorithm.adv_estimator != "gae" and not cfg.critic.enable,
             "a critic would be built and never used",
             got=f"algorithm.adv_estimator={cfg.algorithm.adv_estimator}, critic.enable={cfg.critic.enable}",
-            expected="no critic: distillation has no value function",
+            expected="no critic: no method has a value function",
             fix="leave algorithm.adv_estimator and critic.enable alone",
         )
-
-
-def _check_method(cfg: DictConfig, findings: Findings) -> None:
-    vaopd, view = cfg.vaopd, cfg.view
-    require = findings.require_range
-    require("vaopd.high_frac", vaopd.high_frac, "more than 0, at most 1", 0 < vaopd.high_frac <= 1, 0.2)
-    require("vaopd.high_coef", vaopd.high_coef, "between 0 and 1", 0 <= vaopd.high_coef <= 1, 0.5)
-    require("vaopd.temperature", vaopd.temperature, "more than 0", 0 < vaopd.temperature < float("inf"), 1.0)
-    require("vaopd.eps", vaopd.eps, "more than 0", 0 < vaopd.eps < float("inf"), 1e-6)
-    require("view.ratio", view.ratio, "more than 0, at most 1", 0 < view.ratio <= 1, 0.1)
-    findings.require(
-        view.kind in VIEW_KINDS,
-        "unknown degraded view",
-        got=f"view.kind={view.kind}",
-        expected=f"one of {listing(VIEW_KINDS)}",
-        fix=f"view.kind={VIEW_KINDS[0]}",
-    )
-    findings.require(
-        cfg.method.degraded_view or not (vaopd.rollout_weighting or vaopd.token_grouping),
-        "token weights need visual advantage, which is not computed",
-        got=f"method.degraded_view=false, vaopd.rollout_weighting={vaopd.rollout_weighting}, "
-        f"vaopd.token_grouping={vaopd.token_grouping}",
-        expected="method.degraded_view=true, or both switches off (Standard OPD)",
-        fix="method.degraded_view=true, or method=opd",
-    )
 
 
 def _check_sampling(cfg: DictConfig, findings: Findings) -> None:

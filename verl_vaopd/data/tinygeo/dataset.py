@@ -3,7 +3,8 @@
 Splits never share content, whatever the seed and the size, because membership is a pure function of what an image
 shows: a hash of (kind, lengths) sends every figure to exactly one of train, validation and test. About 8 % of all pairs
 of lengths are held out: no figure of those three splits shows both lengths of such a pair, and every question of
-`test_unseen_pairs` needs at least one of them.
+`test_unseen_pairs` needs at least one of them. `test_ood` is out of domain in drawing, wording and numbers (ood.py); a
+length of one digit keeps its figures apart from all others.
 """
 
 import hashlib
@@ -26,15 +27,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from verl_vaopd.data.tinygeo import questions
+from verl_vaopd.data.tinygeo import ood, questions
 from verl_vaopd.data.tinygeo.figures import KINDS, MAX_LENGTH, MIN_LENGTH, SHAPES, Figure, draw_figure
 from verl_vaopd.data.tinygeo.questions import Question, Response
 
 DATA_SOURCE = "tinygeo"
-SPLITS = ("train", "validation", "test", "test_unseen_pairs")
+SPLITS = ("train", "validation", "test", "test_unseen_pairs", "test_ood")
 _TENTHS = {"train": range(0, 8), "validation": range(8, 9), "test": range(9, 10)}
 _UNSEEN_ONE_IN = 12
-FORMAT_VERSION = 1
+# Counted up with every change of what is written, so that an older data set is made again and never mixed with newer.
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,8 @@ def is_unseen_pair(a: int, b: int) -> bool:
 
 def split_of(kind: str, lengths: tuple[int, ...]) -> str:
     """The only split that may show a figure with these lengths."""
+    if ood.is_out_of_domain(lengths):
+        return "test_ood"
     if any(is_unseen_pair(a, b) for a, b in combinations(lengths, 2)):
         return "test_unseen_pairs"
     tenth = zlib.crc32(f"{kind} {lengths}".encode()) % 10
@@ -71,6 +75,8 @@ def unseen_pairs() -> tuple[tuple[int, int], ...]:
 
 def sample_figure(rng: random.Random, split: str) -> tuple[Figure, tuple[str, str] | None]:
     """A figure of the split, all lengths different; for `test_unseen_pairs` also two sides with a held-out pair."""
+    if split == "test_ood":
+        return ood.sample_figure(rng), None
     kind = rng.choice(KINDS)
     num_sides = SHAPES[kind].num_sides
     if split == "test_unseen_pairs":
@@ -95,9 +101,10 @@ def make_example(split: str, seed: int, index: int) -> Example:
     if split not in SPLITS:
         raise ValueError(f"unknown tinygeo split {split!r}; expected one of {', '.join(SPLITS)}")
     rng = random.Random(f"{DATA_SOURCE} {split} {seed} {index}")
+    wording = ood.WORDING if split == "test_ood" else questions.PLAIN
     figure, sides = sample_figure(rng, split)
     if sides is None:
-        question = questions.ask_any(rng, figure)
+        question = questions.ask_any(rng, figure, wording)
     else:
         question = questions.ask(rng, figure, rng.choice(questions.PAIR_TYPES), sides)
     return Example(
@@ -106,8 +113,8 @@ def make_example(split: str, seed: int, index: int) -> Example:
         figure=figure,
         question=question,
         response=questions.respond(rng, figure, question),
-        prompt=questions.prompt_text(question),
-        prompt_with_lengths=questions.prompt_text_with_lengths(rng, figure, question),
+        prompt=questions.prompt_text(question, wording),
+        prompt_with_lengths=questions.prompt_text_with_lengths(rng, figure, question, wording),
     )
 
 
@@ -187,7 +194,7 @@ def write_dataset(
     num_test: int,
     tokenizer: Any,
 ) -> dict[str, Any]:
-    """Write train, validation, test and test_unseen_pairs (`num_test` rows each) as parquet, with a manifest.json.
+    """Write train, validation and the three test splits (`num_test` rows each) as parquet, with a manifest.json.
 
     The directory appears complete or not at all. If it already holds a manifest with the same request, and files of the
     recorded sha256, nothing is written.
@@ -199,7 +206,7 @@ def write_dataset(
     Raises:
         ValueError: if a size is below 1, or `out_dir` holds something else than an earlier tinygeo data set.
     """
-    sizes = {"train": num_train, "validation": num_validation, "test": num_test, "test_unseen_pairs": num_test}
+    sizes = {"train": num_train, "validation": num_validation, **dict.fromkeys(SPLITS[2:], num_test)}
     if min(sizes.values()) < 1:
         raise ValueError(
             f"every tinygeo split needs at least 1 row, got {sizes}; raise num_train, num_validation, num_test"

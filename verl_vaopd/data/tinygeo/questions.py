@@ -8,6 +8,7 @@ character spans travel with a response: `reads`, digits copied from a label of t
 
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from verl_vaopd.data.tinygeo.figures import MAX_LENGTH, Figure, corner_names
@@ -40,6 +41,18 @@ QUESTIONS = {
         "A stick laid behind side {p} makes it {total} long. How long is the stick?",
     ),
 }
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a user asks: `{preamble} {question} {instruction}`; questions: by type, as QUESTIONS."""
+
+    preamble: str
+    questions: Mapping[str, tuple[str, ...]]
+    instruction: str
+
+
+PLAIN = Wording(PREAMBLE, QUESTIONS, INSTRUCTION)
 
 OPENERS = (
     "The picture shows a {color} {kind} drawn with a {line} outline.",
@@ -144,7 +157,13 @@ class Response:
     coarse: tuple[tuple[int, int], ...]
 
 
-def ask(rng: random.Random, figure: Figure, type_: str, sides: tuple[str, ...] | None = None) -> Question:
+def ask(
+    rng: random.Random,
+    figure: Figure,
+    type_: str,
+    sides: tuple[str, ...] | None = None,
+    wording: Wording = PLAIN,
+) -> Question:
     """Word a question of the given type about `sides`: two of them, one for "missing"; drawn from `rng` if None.
 
     Raises:
@@ -162,25 +181,25 @@ def ask(rng: random.Random, figure: Figure, type_: str, sides: tuple[str, ...] |
         answer = total - lengths[0]
     else:
         answer = {"sum": sum(lengths), "difference": max(lengths) - min(lengths), "comparison": max(lengths)}[type_]
-    text = rng.choice(QUESTIONS[type_]).format(p=sides[0], q=sides[-1], total=total)
+    text = rng.choice(wording.questions[type_]).format(p=sides[0], q=sides[-1], total=total)
     return Question(type_, sides, total, text, answer)
 
 
-def ask_any(rng: random.Random, figure: Figure) -> Question:
+def ask_any(rng: random.Random, figure: Figure, wording: Wording = PLAIN) -> Question:
     """A question of a random type."""
     type_ = rng.choice(QUESTION_TYPES)
     shorter = [side for side in figure.sides if figure.length(side) < MAX_LENGTH]
-    return ask(rng, figure, type_, (rng.choice(shorter),) if type_ == "missing" else None)
+    return ask(rng, figure, type_, (rng.choice(shorter),) if type_ == "missing" else None, wording)
 
 
-def prompt_text(question: Question) -> str:
+def prompt_text(question: Question, wording: Wording = PLAIN) -> str:
     """What the user says beside the image."""
-    return f"{PREAMBLE} {question.text} {INSTRUCTION}"
+    return f"{wording.preamble} {question.text} {wording.instruction}"
 
 
-def prompt_text_with_lengths(rng: random.Random, figure: Figure, question: Question) -> str:
+def prompt_text_with_lengths(rng: random.Random, figure: Figure, question: Question, wording: Wording = PLAIN) -> str:
     """The same with every label given in words, in random order: answering then needs no reading."""
-    return f"{PREAMBLE} {given_lengths(rng, figure)} {question.text} {INSTRUCTION}"
+    return f"{wording.preamble} {given_lengths(rng, figure)} {question.text} {wording.instruction}"
 
 
 def respond(rng: random.Random, figure: Figure, question: Question) -> Response:

@@ -1,0 +1,139 @@
+"""Every method trains: real verl, vLLM and Ray on the CPU, one after the other in one Ray session."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.conftest import Run, prepared
+from verl_vaopd.config.paths import options
+from verl_vaopd.data.stored import StoredResponses
+from verl_vaopd.trainer.samples import read_samples
+
+STEPS = 3
+TRAINED = tuple(name for name in options("method") if name not in ("base", "vaopd", "opd"))
+"""VA-OPD and OPD train in test_training.py."""
+VARIANTS = {
+    "papo_masked_gradient": ("method=papo", "papo.masked_gradient=true"),
+    "opsd_moving": ("method=opsd", "teacher.ema_decay=0.5"),
+    "opd_with_reward": ("method=opd", "loss.reward_coef=0.5"),
+    "opd_k1": ("method=opd", "loss.divergence=k1"),
+    "vaopd_gap": ("method=vaopd", "vaopd.advantage=divergence_gap", "vaopd.high_rule=mass", "view.kind=other_image"),
+}
+SMALLEST = (
+    "data.train_batch_size=2",
+    "dataset.num_train=16",
+    "validation.every=-1",
+    "validation.before_train=false",
+    "checkpoint.every=-1",
+    "dump.every=3",
+    "dump.num_train_rollouts=4",
+    "collect.n=3",
+    "collect.keep=3",
+    f"trainer.total_training_steps={STEPS}",
+)
+BASE = (
+    "method=base",
+    "validation.before_train=true",
+    "validation.splits=[validation,test_ood]",
+    "validation.entropy=true",
+)
+
+
+@pytest.fixture(scope="module")
+def methods(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Run]:
+    root = tmp_path_factory.mktemp("methods")
+    jobs = {name: (f"method={name}",) for name in TRAINED} | VARIANTS | {"base": BASE}
+    runs = {
+        name: prepared(root, *SMALLEST, f"run.name={name}", f"collect.path={root / 'responses'}", *overrides)
+        for name, overrides in jobs.items()
+    }
+    directories = [argument for run in runs.values() for argument in ("--run-dir", str(run.path))]
+    log = root / "train.log"
+    with log.open("w") as output:
+        command = [sys.executable, "-m", "verl_vaopd.trainer.main", "--keep-going", *directories]
+        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, check=False).returncode
+    failed = [name for name, run in runs.items() if not (run.path / "finished.json").exists()]
+    assert code == 0 and not failed, f"exit code {code}, not finished: {failed}\n{log.read_text()[-15_000:]}"
+    return runs
+
+
+@pytest.mark.parametrize("name", [*TRAINED, *VARIANTS])
+def test_it_trains(methods: dict[str, Run], name: str) -> None:
+    steps = methods[name].steps
+    assert [step["step"] for step in steps] == list(range(1, STEPS + 1))
+    for step in steps:
+        metrics = step["metrics"]
+        assert math.isfinite(metrics["actor/loss"]) and math.isfinite(metrics["actor/grad_norm"])
+        assert metrics["vaopd/num_prompts"] + metrics["vaopd/num_filtered_prompts"] + metrics[
+            "vaopd/num_dropped_prompts"
+        ] == pytest.approx(2)
+    # A policy gradient is 0 while siblings are all right or all wrong, unless something else is in the loss.
+    moved = any(step["metrics"]["actor/grad_norm"] > 0 for step in steps)
+    assert moved or name == "grpo"
+
+
+@pytest.mark.parametrize("name", [*TRAINED, *VARIANTS])
+def test_the_loss_is_made_of_what_is_reported(methods: dict[str, Run], name: str) -> None:
+    config = methods[name].config
+    for step in methods[name].steps:
+        metrics = step["metrics"]
+        expected = metrics.get("vaopd/loss", 0.0) + config.loss.reward_coef * metrics.get("actor/pg_loss", 0.0)
+        if config.actor_rollout_ref.actor.use_kl_loss:
+            expected += config.actor_rollout_ref.actor.kl_loss_coef * metrics["actor/kl_loss"]
+        expected -= config.papo.perception_coef * metrics.get("actor/perception_kl", 0.0)
+        if not config.papo.entropy_coef:
+            assert metrics["actor/loss"] == pytest.approx(expected, rel=1e-3, abs=1e-6)
+
+
+def test_stored_responses_are_replayed(methods: dict[str, Run]) -> None:
+    """What cot_sft trained on is what was collected, and nothing was sampled."""
+    run = methods["cot_sft"]
+    stored = StoredResponses(Path(run.config.collect.path))
+    dump = run.dump("train").to_pylist()
+    assert dump
+    for row in dump:
+        assert row["token_ids"] in stored.responses(row["question_id"])
+        assert row["accuracy"] == 1.0
+    assert all("vaopd/log_prob_gap/mean_abs" not in step["metrics"] for step in run.steps)
+
+
+def test_negative_log_likelihood_is_reported_as_such(methods: dict[str, Run]) -> None:
+    """Tokens alike, then rollouts, then prompts."""
+    for row in methods["cot_sft"].dump("train").to_pylist():
+        assert row["token_weights"] == pytest.approx([row["token_weights"][0]] * len(row["token_ids"]))
+
+
+def test_masked_controls_leave_tokens_out(methods: dict[str, Run]) -> None:
+    for which in ("high", "low", "random"):
+        for row in methods[f"opd_mask_{which}"].dump("train").to_pylist():
+            count = len(row["token_ids"])
+            left_out = [t for t, weight in enumerate(row["token_weights"]) if weight == 0]
+            assert len(left_out) == -(-count // 10)
+            if which == "high":
+                assert min(row["visual_advantage"][t] for t in left_out) >= max(
+                    va for t, va in enumerate(row["visual_advantage"]) if t not in left_out
+                )
+
+
+def test_the_privileged_teacher_knows_better(methods: dict[str, Run]) -> None:
+    """It reads the reference solution; the student at the start is the same model without it."""
+    first = methods["opsd"].steps[0]["metrics"]
+    assert first["vaopd/reverse_kl/all"] > 1e-4
+
+
+def test_the_base_model_is_only_measured(methods: dict[str, Run]) -> None:
+    run = methods["base"]
+    assert run.steps == [] and len(run.validations) == 1
+    rows = read_samples(run.path, 0).to_pylist()
+    assert {row["split"] for row in rows} == {"validation", "test_ood"}
+    assert len(rows) == 2 * 8 * 2
+    assert all(row["entropy"] > 0 for row in rows)
+    assert run.validations[0]["accuracy"] == pytest.approx(
+        sum(row["accuracy"] for row in rows if row["split"] == "validation") / 16
+    )
+    assert set(run.validations[0]["other_splits"]) == {"test_ood"}

@@ -1,0 +1,1 @@
+"""What finished runs show: tables, statistics over seeds and questions, figures. Reads run directories only."""

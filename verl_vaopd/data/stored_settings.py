@@ -1,0 +1,75 @@
+"""What stored responses depend on: a directory that was made otherwise is neither extended nor trained on.
+
+Imports neither torch nor verl.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+TRAIN_FILE = "train.parquet"
+_WEIGHTS_TAIL = 1 << 20  # bytes
+
+WRITING_SETTINGS = ("run.seed", "teacher.dtype", "collect.prompts_per_part")
+"""Settings that only matter to whoever goes on writing: training may read what was collected with other ones."""
+
+
+def made_with(cfg: DictConfig) -> dict[str, Any]:
+    """What stored responses depend on, by configuration key; files by their content, not by their place.
+
+    Reads the training file: it must be there.
+    """
+    collect = {f"collect.{key}": cfg.collect[key] for key in ("n", "keep", "temperature", "top_p", "prompts_per_part")}
+    with (Path(cfg.dataset.root).expanduser() / TRAIN_FILE).open("rb") as file:
+        train_file = hashlib.file_digest(file, "sha256").hexdigest()
+    return {
+        "teacher.path": f"weights {weights_fingerprint(cfg.teacher.path)}",
+        "teacher.dtype": cfg.teacher.dtype,
+        "dataset.root": f"{TRAIN_FILE} {train_file}",
+        "data.max_response_length": cfg.data.max_response_length,
+        "run.seed": cfg.run.seed,
+        **collect,
+    }
+
+
+def weights_fingerprint(model: str) -> str:
+    """A cheap stand-in for the content of a model: never reads whole weights.
+
+    Args:
+        model: local directory, or Hugging Face id.
+    Returns: of a directory, the sha256 over its JSON files, and over name, size and last MiB of its weight files; of an
+        id, the commit it stands for.
+    """
+    directory = Path(model).expanduser()
+    if not directory.is_dir():
+        from huggingface_hub import snapshot_download
+
+        return Path(snapshot_download(model, allow_patterns="config.json")).name
+    digest = hashlib.sha256()
+    for path in sorted(path for path in directory.iterdir() if path.suffix in (".json", ".safetensors", ".bin")):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            if path.suffix != ".json":
+                file.seek(max(0, size - _WEIGHTS_TAIL))
+            digest.update(f"{path.name} {size} {hashlib.sha256(file.read()).hexdigest()}\n".encode())
+    return digest.hexdigest()
+
+
+def require_same(directory: Path, stored: Mapping[str, Any], now: Mapping[str, Any], but: Sequence[str] = ()) -> None:
+    """Check that stored responses were made with the settings of now (`made_with`), but for the keys in `but`.
+
+    Raises:
+        ValueError: naming every setting that differs.
+    """
+    keys = [key for key in dict.fromkeys([*stored, *now]) if key not in but and stored.get(key) != now.get(key)]
+    if keys:
+        raise ValueError(
+            f"collect.path: got {directory}, whose responses were made with other settings; expected the same ones, "
+            "or another directory (collect.path=...), or remove it\n"
+            + "\n".join(f"  {key}: {stored.get(key)} there, {now.get(key)} now" for key in keys)
+        )
