@@ -1,4 +1,4 @@
-"""The command `vaopd`: train, collect, export, report, tinygeo build, doctor.
+"""The command `vaopd`: train, collect, compare, two-stage, export, report, tinygeo build, doctor.
 
 A light process: it composes and checks the configuration, prepares the run directory and watches the training process.
 torch, Ray, verl, vLLM and transformers are imported only where a subcommand is about models.
@@ -23,7 +23,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return tinygeo_build(arguments[2:])
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if options.command in (train, collect):
+    if options.command in (train, collect, compare, two_stage):
         # argparse gathers positionals from one place only; overrides may stand on either side of an option.
         unknown = [argument for argument in rest if argument.startswith("-")]
         if not unknown:
@@ -88,6 +88,20 @@ def collect(options: argparse.Namespace) -> int:
     return 0
 
 
+def compare(options: argparse.Namespace) -> int:
+    """`vaopd compare`: several methods and seeds in one Ray session, and their table."""
+    from verl_vaopd.trainer.compare import compare as run
+
+    return run(options.overrides, options.own, [_program(), *sys.argv[1:]])
+
+
+def two_stage(options: argparse.Namespace) -> int:
+    """`vaopd two-stage`: distillation or SFT, then RL from its checkpoint, measured before, between and after."""
+    from verl_vaopd.trainer.two_stage import two_stage as run
+
+    return run(options.overrides, options.own, [_program(), *sys.argv[1:]])
+
+
 def report(options: argparse.Namespace) -> int:
     """`vaopd report`: the final table and the learning curve of a run, finished or not."""
     from verl_vaopd.trainer.report import final_table, learning_curve
@@ -143,6 +157,23 @@ def _parser() -> argparse.ArgumentParser:
         "overrides", nargs="*", metavar="KEY=VALUE", help="the Hydra overrides of the training command"
     )
     command.set_defaults(command=collect)
+
+    for name, function, text in (
+        ("compare", compare, "several methods and seeds: method=opd,vaopd seeds=0,1; resumable"),
+        ("two-stage", two_stage, "stage1=cot_sft|opd|vaopd, then stage2=grpo|papo; resumable"),
+    ):
+        command = commands.add_parser(name, help=text)
+        command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides for all runs")
+        command.add_argument(
+            "--for",
+            dest="own",
+            nargs="+",
+            action="append",
+            default=[],
+            metavar="PART",
+            help="overrides for one part (a method; stage1, stage2 or measure): --for grpo KEY=VALUE ...; comes last",
+        )
+        command.set_defaults(command=function)
 
     command = commands.add_parser("export", help="write a checkpoint as a Hugging Face directory")
     command.add_argument("run", type=Path, metavar="RUN", help="run directory")

@@ -108,5 +108,7 @@ def runs(work_dir: Path) -> dict[str, Run]:
     with log.open("wb") as output:
         code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, timeout=900).returncode
     if code != 0:
-        pytest.fail(f"training ended with {code}:\n" + "\n".join(log.read_text(errors="replace").splitlines()[-60:]))
+        logs = [log, *(job.path / "train.log" for job in jobs.values())]
+        ends = [path.read_text(errors="replace")[-5_000:] for path in logs if path.exists()]
+        pytest.fail(f"training ended with {code}:\n" + "\n".join(ends))
     return jobs

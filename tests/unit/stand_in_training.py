@@ -20,7 +20,7 @@ from verl_vaopd.trainer.run_dir import mark_finished
 from verl_vaopd.trainer.samples import write_samples
 
 NUM_QUESTIONS, NUM_SAMPLES = 6, 8
-GAIN = {"base": 0, "opd": 1, "vaopd": 2, "grpo": 1}
+GAIN = {"base": 0, "opd": 1, "vaopd": 2, "grpo": -1, "cot_sft": -1}  # right samples more per question and validation
 START = {"boundary": 2, "end": 3}  # right samples more, by name of the student's directory
 
 
@@ -35,6 +35,9 @@ def small_configuration(overrides):
             "dataset": {"name": "tinygeo"},
             "validation": {"n": 8, "every": 2, "splits": ["validation"], "patience": None},
             "checkpoint": {"every": 2},
+            "loss": {"divergence": "reverse_kl", "top_k": 32},
+            "vaopd": {"rollout_weighting": False, "token_grouping": False, "mask": None},
+            "actor_rollout_ref": {"rollout": {"temperature": 0.7, "top_p": 0.95}},
         }
     )
     for override in overrides:

@@ -171,13 +171,19 @@ def test_the_table_has_the_numbers_of_the_runs(small):
     assert "avg@8, 6 questions" in table[0]
 
 
-def test_best_and_last_are_told_apart(small, monkeypatch):
-    """An untrained run beside a trained one: its start is both. A run whose accuracy ties is best at its first tie."""
-    run("method=base,opd", "seeds=0")
-    base, opd = json.loads((small / "comparison.json").read_text())["methods"]
+def test_best_and_last_are_told_apart(small):
+    """The accuracy of one method falls: it is best at its first checkpoint. Without training the start is both."""
+    run("method=base,opd,grpo", "seeds=1")
+    base, opd, grpo = json.loads((small / "comparison.json").read_text())["methods"]
     assert (base["best_steps"], base["last_steps"], base["seconds_per_step"]) == ([0], [0], [])
     assert (opd["best_steps"], opd["last_steps"]) == ([4], [4])
-    assert opd["difference_last"] > 0
+    assert (grpo["best_steps"], grpo["last_steps"]) == ([2], [4])
+    start = answers_at("base", 1, 0, "validation").mean()
+    for when, step in (("best", 2), ("last", 4)):
+        accuracy = answers_at("grpo", 1, step, "validation").mean()
+        assert grpo[f"accuracy_{when}"] == pytest.approx(accuracy)
+        assert grpo[f"difference_{when}"] == pytest.approx(accuracy - start)
+        assert grpo[f"mean_va_{when}"] == pytest.approx(step / 100 + 2.5 / 1000)
 
 
 def test_the_raw_numbers_are_written_small_and_whole(small):
@@ -223,6 +229,15 @@ def test_a_run_that_fails_stops_no_other_and_is_resumed_by_the_same_command(smal
     assert "3 of them finished" in out and out.count("held-out accuracy") == 1
     assert "failed" not in (small / "comparison.md").read_text()
     assert len((small / "opd-s0" / "launches.jsonl").read_text().splitlines()) == 1  # was left alone
+
+
+def test_a_seed_that_the_first_method_lacks_is_in_no_difference(small):
+    behave(small, "opd-s0", fail="no teacher")
+    assert run() == 1
+    _, vaopd = json.loads((small / "comparison.json").read_text())["methods"]
+    gains = [answers_at(method, 1, 4, "validation").mean() for method in ("vaopd", "opd")]
+    assert vaopd["difference_best_per_seed"] == pytest.approx([gains[0] - gains[1]])
+    assert len(vaopd["accuracy_best_per_seed"]) == 2
 
 
 def test_a_finished_comparison_starts_nothing_and_says_the_same_again(small, capsys, monkeypatch):
@@ -306,3 +321,9 @@ def test_settings_that_differ_are_told_below_the_table(small):
 
 def test_a_quoted_path_is_one_value():
     assert plans.quoted('a "b" c') == '"a \\"b\\" c"'
+
+
+def test_what_a_method_should_say_aloud_is_said(small, capsys):
+    run(own=[["vaopd", "loss.divergence=k1"]])
+    (warning,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning")]
+    assert warning.startswith("warning: vaopd: loss.divergence=k1")

@@ -248,6 +248,14 @@ def _ink(style):
     return (image == style.colors["red"][0]).all(-1)
 
 
+def test_a_single_digit_stands_in_the_middle_of_its_label():
+    short, long = (
+        figures.draw_figure(random.Random(3), "triangle", (length, 20, 30), ood.STYLE).glyphs for length in (5, 55)
+    )
+    assert short[0].x == (long[0].x + long[1].x) / 2
+    assert (short[0].y, short[1:]) == (long[0].y, long[2:])
+
+
 def test_a_dashed_outline_is_half_of_a_whole_one():
     solid = figures.Style(figures.COLORS, figures.LINES)
     dashed = figures.Style(figures.COLORS, figures.LINES, dash=5)

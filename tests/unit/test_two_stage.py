@@ -45,8 +45,10 @@ def export(run, checkpoint, out):
 
 
 def run(*overrides, own=(), export=export):
+    given = {override.partition("=")[0] for override in overrides}
+    stages = [stage for stage in STAGES if stage.partition("=")[0] not in given]
     return two_stage(
-        [*STAGES, "run.name=pilot", "hardware=cpu", *overrides], list(own), ["vaopd", "two-stage"], COMMAND, export
+        [*stages, "run.name=pilot", "hardware=cpu", *overrides], list(own), ["vaopd", "two-stage"], COMMAND, export
     )
 
 
@@ -97,6 +99,14 @@ def test_overtraining_never_stops_early_and_goes_on_from_the_last_checkpoint(sma
     assert plan.checkpoint == "last"
     assert plan.stages[0].cfg.validation.patience is None
     assert make_plan([*STAGES, "validation.patience=5"], []).stages[0].cfg.validation.patience == 5
+
+
+@pytest.mark.parametrize(("overtrain", "step"), [("false", 2), ("true", 4)])
+def test_the_selected_or_the_last_checkpoint_goes_on(small, overtrain, step):
+    """The accuracy of stage 1 falls from step 2 to step 4."""
+    assert run("stage1=cot_sft", f"overtrain={overtrain}") == 0
+    assert json.loads((small / "boundary" / PROVENANCE).read_text())["step"] == step
+    assert json.loads((small / "end" / PROVENANCE).read_text())["step"] == 2  # the selected one in any case
 
 
 def test_other_splits_may_be_out_of_domain(small):
@@ -177,8 +187,8 @@ def test_the_files_have_the_numbers_of_the_runs(small):
 def test_the_table_says_what_matters(small):
     run()
     table = (small / "two_stage.md").read_text().splitlines()
-    assert table[0].startswith("stage 1 (opd): step 4 of 4; stage 2 (grpo): step 4 of 4. Questions: validation 6")
-    head = [cell.strip() for cell in table[3].split("|")[1:-1]]
+    assert table[0].startswith("stage 1 (opd): step 4 of 4; stage 2 (grpo): step 2 of 4. Questions: validation 6")
+    head = [cell.strip() for cell in table[4].split("|")[1:-1]]
     assert head == ["", "accuracy, validation", "accuracy, test_ood", "policy entropy", "distinct of 8", "pass@4"]
     (boundary,) = [line for line in table if line.startswith("| boundary ")]
     correct = answers_at("base", START["boundary"], 0, "validation")

@@ -10,12 +10,14 @@ Axes: B rollouts, S prompt + response tokens, N response tokens of the whole mic
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any
 
 import torch
 from tensordict import TensorDict
 from torch import nn
+from verl.workers.config import FSDPEngineConfig
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
 from verl_vaopd.actor.nested import flat_values, row_lengths
@@ -40,8 +42,9 @@ class ResponseInputs:
 
 
 class ResponseEngine(FSDPEngineWithLMHead):
-    """Base of the student's and the teacher's engine. Subclasses implement `response_forward`."""
+    """Base of the engines of student, reference policy and teacher. Subclasses implement `response_forward`."""
 
+    engine_config: FSDPEngineConfig
     vocab_size: int
     """Number of ids of the tokenizer; padded rows of the LM heads beyond it are excluded. Set by the worker."""
 
@@ -72,6 +75,18 @@ class ResponseEngine(FSDPEngineWithLMHead):
         module.lm_head.forward = functools.partial(self._forward_head, module.lm_head)
         module.forward = functools.partial(self._forward_responses, module)
         return module
+
+    def _build_fsdp_module(self, module: nn.Module) -> nn.Module:
+        config = self.engine_config
+        if not config.forward_only:
+            return super()._build_fsdp_module(module)
+        # verl offloads every forward-only engine to the CPU, which a machine without a GPU cannot. Whether the shards
+        # of a frozen model live on the GPU is a switch (param_offload): an 8B teacher in bf16 over 8 GPUs takes 2 GB.
+        self.engine_config = dataclasses.replace(config, forward_only=False, offload_policy=config.param_offload)
+        try:
+            return super()._build_fsdp_module(module.requires_grad_(False))
+        finally:
+            self.engine_config = config
 
     def _forward_responses(
         self, module: nn.Module, *, input_ids: torch.Tensor, responses: ResponseInputs, **inputs: Any

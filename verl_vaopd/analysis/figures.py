@@ -77,17 +77,23 @@ def draw_two_stage(measured: Sequence[Measured], path_rows: Sequence[Mapping[str
             pass_at.plot(ks, values, style, color=f"C{number}", label=f"{result.point}, {split}")
             low, high = ([getattr(estimate, end) for estimate in result.pass_at] for end in ("low", "high"))
             pass_at.fill_between(ks, low, high, color=f"C{number}", alpha=0.08)
+    places = [0]  # of the points on the path
     for number, stage in enumerate(dict.fromkeys(row["stage"] for row in path_rows)):
+        places.append(max(row["path_step"] for row in path_rows if row["stage"] == stage and row["on_path"]))
         rows = [row for row in path_rows if row["stage"] == stage and row["entropy"] is not None]
         for on_path, width in ((True, 1.8), (False, 0.6)):
             part = [row for row in rows if row["on_path"] == on_path]
             label = stage if on_path else None
             x, y = [row["path_step"] for row in part], [row["entropy"] for row in part]
             entropy.plot(x, y, color=f"C{number + len(splits)}", linewidth=width, label=label)
+    held_out = [result.entropy for result in measured if result.split == splits[0]]
+    look = {"color": "C0", "fmt": "o", "capsize": 3, "label": f"on {splits[0]}"}
+    entropy.errorbar(places, [estimate.value for estimate in held_out], _bars(held_out), **look)
     accuracy.set(title="accuracy")
-    pass_at.set(title="pass@k (unbiased)", xlabel="k", xscale="log")
-    distinct.set(title=f"different answers among {len(measured[0].pass_at)}")
-    entropy.set(title="policy entropy on training rollouts [nats per token]", xlabel="step along the path")
+    num_samples = len(measured[0].pass_at)
+    pass_at.set(title="pass@k (unbiased)", xlabel="k", xticks=[k for k in (1, 2, 4, 8, 16) if k <= num_samples])
+    distinct.set(title=f"different answers among {num_samples}")
+    entropy.set(title="policy entropy [nats per token], lines: training rollouts", xlabel="step along the path")
     for panel in (accuracy, pass_at, distinct, entropy):
         panel.grid(alpha=0.3)
         panel.legend(fontsize=7)

@@ -134,8 +134,8 @@ def two_stage_table(measured: Sequence[Measured], changes: Sequence[Change], sta
     counts = ", ".join(f"{split} {at[POINTS[0], split].accuracy.n_questions}" for split in splits)
     caption = (
         f"{where}. Questions: {counts}; {num_samples} samples each.\n"
-        f"[95 % intervals over questions], of one training run per stage. Entropy (nats per token), distinct answers and\n"
-        f"pass@k (unbiased) are on {splits[0]}; its accuracy is pass@1."
+        "[95 % intervals over questions], of one training run per stage. Entropy (nats per token), distinct answers\n"
+        f"and pass@k (unbiased) are on {splits[0]}; accuracy is pass@1."
     )
     notes = [
         f"Checkpoints were selected on {splits[0]}: its accuracy after a stage is optimistic. {', '.join(splits[1:])} "

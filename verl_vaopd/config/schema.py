@@ -20,6 +20,7 @@ ESTIMATORS = ("top_k", "k1", "k2")
 DIVERGENCES = (*EXACT_DIVERGENCES, *ESTIMATORS, "nll")
 HIGH_RULES = ("fraction", "mass", "threshold")
 MASKS = ("high", "low", "random")
+TINYGEO_SPLITS = ("train", "validation", "test", "test_unseen_pairs", "test_ood")
 ADVANTAGES = ("sampled", "divergence_gap")
 
 

@@ -7,14 +7,11 @@ final hidden states and its LM head determine.
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import torch
 from tensordict import TensorDict
-from torch import nn
 from verl.utils import tensordict_utils as tu
-from verl.workers.config import FSDPEngineConfig
 from verl.workers.engine import EngineRegistry
 
 from verl_vaopd.actor.response_engine import ResponseEngine
@@ -28,18 +25,6 @@ MODEL_TYPE = "vaopd_teacher"
 class TeacherEngine(ResponseEngine):
     """Frozen teacher. Outputs per row: `teacher_log_probs`, `degraded_teacher_log_probs`, `teacher_hidden_states`,
     `degraded_hidden_states`."""
-
-    engine_config: FSDPEngineConfig
-
-    def _build_fsdp_module(self, module: nn.Module) -> nn.Module:
-        # verl offloads every forward-only engine to the CPU. Whether the teacher's shards live on the GPU is a
-        # switch (teacher.param_offload): 8B parameters in bf16 over 8 GPUs are 2 GB each.
-        config = self.engine_config
-        self.engine_config = dataclasses.replace(config, forward_only=False, offload_policy=config.param_offload)
-        try:
-            return super()._build_fsdp_module(module.requires_grad_(False))
-        finally:
-            self.engine_config = config
 
     def response_forward(
         self, hidden: torch.Tensor, head: torch.Tensor, token_ids: torch.Tensor, extra: dict[str, torch.Tensor]

@@ -17,7 +17,16 @@ from typing import Any
 
 from verl_vaopd.trainer import events, launch, run_dir
 from verl_vaopd.trainer.console import format_nats, format_share
-from verl_vaopd.trainer.plans import Job, compose_all, directory_of, is_done, make_job, own_overrides, take
+from verl_vaopd.trainer.plans import (
+    Job,
+    compose_all,
+    directory_of,
+    is_done,
+    make_job,
+    own_overrides,
+    print_cautions,
+    take,
+)
 from verl_vaopd.trainer.together import run_together
 
 SET_HERE = ("run.seed",)
@@ -63,6 +72,7 @@ def compare(
     jobs = list(plan.jobs.values())
     num_done = sum(is_done(job) for job in jobs)
     print(f"comparison  {plan.directory}: {len(jobs)} runs" + (f", {num_done} of them finished" if num_done else ""))
+    print_cautions({method: plan.jobs[method, plan.seeds[0]].cfg for method in plan.methods})
     counted = num_done
 
     def tell(job: Job, reason: str | None) -> None:

@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +26,7 @@ from verl_vaopd.platform import cpu_environment, verify_registration
 from verl_vaopd.trainer.best import BEST
 from verl_vaopd.trainer.events import EventLog
 from verl_vaopd.trainer.parent_watch import watch_parent
-from verl_vaopd.trainer.run_dir import mark_finished
+from verl_vaopd.trainer.run_dir import LOG, mark_finished
 
 if TYPE_CHECKING:
     from verl.trainer.ppo.v1 import AgentLoopManagerTQ
@@ -41,36 +43,55 @@ def main(argv: list[str] | None = None) -> None:
     # Ray and vLLM shut down in `finally` clauses, which SIGTERM's default action would skip.
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     watch_parent()
-    configs = [OmegaConf.load(run_dir / "config.yaml") for run_dir in options.run_dir]
-    for run_dir, config in zip(options.run_dir, configs, strict=True):
-        with EventLog(run_dir / "events.jsonl") as events:
-            set_environment(config, run_dir)
-            prepare_data(config, run_dir, events)
-            events.write("phase", name="importing verl, vLLM and Ray")
+    jobs = [Job(run_dir) for run_dir in options.run_dir]
+
+    def attempt(job: Job, work: Callable[[Job], None]) -> None:
+        if len(jobs) > 1:
+            log_to(job.run_dir / LOG)
+        set_environment(job.config, job.run_dir)
+        try:
+            work(job)
+        except Exception as error:
+            if not options.keep_going:
+                raise
+            traceback.print_exc()
+            job.failed = True
+            with EventLog(job.run_dir / "events.jsonl") as events:
+                events.write("failed", text=" ".join(str(error).split()))
+
+    for job in jobs:
+        attempt(job, prepare)
     from verl_vaopd.trainer.session import ray_session
 
-    failed = 0
-    with ray_session(configs):
-        for run_dir, config in zip(options.run_dir, configs, strict=True):
-            set_environment(config, run_dir)
-            with EventLog(run_dir / "events.jsonl") as events:
-                try:
-                    finish(run_dir, train(config, events), events)
-                except Exception as error:
-                    if not options.keep_going:
-                        raise
-                    traceback.print_exc()
-                    events.write("failed", text=" ".join(str(error).split()))
-                    failed += 1
+    with ray_session([job.config for job in jobs]):
+        for job in jobs:
+            if not job.failed:
+                attempt(job, train)
+    failed = sum(job.failed for job in jobs)
     if failed:
-        sys.exit(f"{failed} of {len(configs)} runs failed; their tracebacks are above")
+        sys.exit(f"{failed} of {len(jobs)} runs failed; their tracebacks are in their train.log")
 
 
-def finish(run_dir: Path, last_step: int, events: EventLog) -> None:
-    """Mark the run as finished."""
-    best = run_dir / "checkpoints" / BEST
-    mark_finished(run_dir, last_step=last_step, best=best.resolve().name if best.exists() else None)
-    events.write("finished")
+@dataclass
+class Job:
+    """One run of this process."""
+
+    run_dir: Path
+    failed: bool = False
+
+    def __post_init__(self) -> None:
+        config = OmegaConf.load(self.run_dir / "config.yaml")
+        assert isinstance(config, DictConfig)
+        self.config = config
+
+
+def log_to(path: Path) -> None:
+    """Send all that this process and its libraries print to the end of a file."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    with path.open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
 
 
 def set_environment(config: DictConfig, run_dir: Path) -> None:
@@ -84,41 +105,48 @@ def set_environment(config: DictConfig, run_dir: Path) -> None:
     os.environ["VERL_FILE_LOGGER_PATH"] = str(run_dir / f"metrics_{time.strftime('%Y%m%d_%H%M%S')}.jsonl")
 
 
-def prepare_data(config: DictConfig, run_dir: Path, events: EventLog) -> None:
+def prepare(job: Job) -> None:
     """Generate what code makes, and collect stored responses. Other data sets must be there: the launcher checked."""
-    if config.dataset.name == "tinygeo":
-        events.write("phase", name="generating tinygeo")
-        generate(config)
-    if config.method.stored_responses:
-        events.write("phase", name=f"collecting responses of the teacher in {config.collect.path}")
-        # A process of its own: vLLM gives the accelerator's memory back only by ending.
-        collect = [sys.executable, "-m", "verl_vaopd.data.collect", str(run_dir / "config.yaml")]
-        subprocess.run(collect, check=True)
+    config = job.config
+    with EventLog(job.run_dir / "events.jsonl") as events:
+        if config.dataset.name == "tinygeo":
+            events.write("phase", name="generating tinygeo")
+            generate(config)
+        if config.method.stored_responses:
+            events.write("phase", name=f"collecting responses of the teacher in {config.collect.path}")
+            # A process of its own: vLLM gives the accelerator's memory back only by ending.
+            collect = [sys.executable, "-m", "verl_vaopd.data.collect", str(job.run_dir / "config.yaml")]
+            subprocess.run(collect, check=True)
+        events.write("phase", name="importing verl, vLLM and Ray")
 
 
-def train(config: DictConfig, events: EventLog) -> int:
-    """Start the queue and the workers, and run the trainer. Returns the number of the last step."""
+def train(job: Job) -> None:
+    """Start the queue and the workers, train to the end, and mark the run as finished."""
     import transfer_queue as tq
 
     from verl_vaopd.trainer.session import release
     from verl_vaopd.trainer.trainer import DistillationTrainer
 
     verify_registration()
+    config, trainer = job.config, None
     config.transfer_queue.enable = True
-    trainer = None
-    try:
-        tq.init(config.transfer_queue)
-        events.write("phase", name="loading student, teacher and vLLM")
-        trainer = DistillationTrainer(config, events)
-        trainer.init()
-        events.write("phase", name="starting rollout workers")
-        trainer.fit(start_agent_loops(config, trainer))
-        trainer.logger.finish(exit_code=0)
+    with EventLog(job.run_dir / "events.jsonl") as events:
+        try:
+            tq.init(config.transfer_queue)
+            events.write("phase", name="loading student, teacher and vLLM")
+            trainer = DistillationTrainer(config, events)
+            trainer.init()
+            events.write("phase", name="starting rollout workers")
+            trainer.fit(start_agent_loops(config, trainer))
+            trainer.logger.finish(exit_code=0)
+        finally:
+            tq.close()
+            release(getattr(trainer, "resource_pool_manager", None))
+        best = job.run_dir / "checkpoints" / BEST
         # Without training there was no step.
-        return 0 if config.trainer.val_only else trainer.total_training_steps
-    finally:
-        tq.close()
-        release(getattr(trainer, "resource_pool_manager", None))
+        last_step = 0 if config.trainer.val_only else trainer.total_training_steps
+        mark_finished(job.run_dir, last_step=last_step, best=best.resolve().name if best.exists() else None)
+        events.write("finished")
 
 
 def start_agent_loops(config: DictConfig, trainer: DistillationTrainer) -> AgentLoopManagerTQ:

@@ -140,6 +140,15 @@ def compose_all(overrides_of: Mapping[str, Sequence[str]]) -> dict[str, DictConf
     return configs
 
 
+def print_cautions(configs: Mapping[str, DictConfig]) -> None:
+    """What the configurations should say aloud before they start; configs: {part: configuration}."""
+    from verl_vaopd.config import cautions
+
+    for part, cfg in configs.items():
+        for caution in cautions(cfg):
+            print(f"warning: {part}: {caution}")
+
+
 def directory_of(kind: str, cfg: DictConfig, overrides: Sequence[str], more: object = None) -> Path:
     """`run.root/<kind>-<run.name>`, absolute.
 

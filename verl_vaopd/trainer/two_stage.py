@@ -22,7 +22,16 @@ from typing import Any
 from verl_vaopd.trainer import launch, run_dir
 from verl_vaopd.trainer.console import Console
 from verl_vaopd.trainer.export import PROVENANCE, resolve_checkpoint
-from verl_vaopd.trainer.plans import Job, compose_all, directory_of, is_done, make_job, own_overrides, take
+from verl_vaopd.trainer.plans import (
+    Job,
+    compose_all,
+    directory_of,
+    is_done,
+    make_job,
+    own_overrides,
+    print_cautions,
+    take,
+)
 from verl_vaopd.trainer.together import run_together
 
 STAGES = {"stage1": ("cot_sft", "opd", "vaopd"), "stage2": ("grpo", "papo")}
@@ -92,6 +101,7 @@ def two_stage(
     done = [is_done(job) for job in (*plan.stages, *plan.points.values())]
     if any(done):
         print(f"            {sum(done)} of {len(done)} runs are finished")
+    print_cautions({stage.title: stage.cfg for stage in plan.stages})
     for stage, checkpoint, out in zip(plan.stages, (plan.checkpoint, "best"), (BOUNDARY, END), strict=True):
         code = _train(stage, command_line, command)
         if code != 0:

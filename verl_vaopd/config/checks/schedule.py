@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from verl_vaopd.config.errors import Findings
+from verl_vaopd.config.errors import Findings, listing
+from verl_vaopd.config.schema import TINYGEO_SPLITS
 
 
 def check_schedule(cfg: DictConfig, findings: Findings) -> None:
@@ -49,6 +50,15 @@ def check_schedule(cfg: DictConfig, findings: Findings) -> None:
         expected=f"at most validation.num_questions={cfg.validation.num_questions}",
         fix=f"dump.num_heldout_prompts={cfg.validation.num_questions}",
     )
+    splits, patience = list(cfg.validation.splits), cfg.validation.patience
+    findings.require(
+        len(splits) > 0 and len(set(splits)) == len(splits),
+        "held-out splits",
+        got=f"validation.splits={splits}",
+        expected="at least one, each once; the first selects checkpoints",
+        fix="validation.splits=[validation]",
+    )
+    findings.require_range("validation.patience", patience, "at least 1, or null", patience is None or patience >= 1, 2)
     epochs, steps = trainer.total_epochs, trainer.total_training_steps
     findings.require_range("trainer.total_epochs", epochs, "at least 1", epochs >= 1, 5)
     findings.require(
@@ -75,9 +85,17 @@ def _check_generated_sizes(cfg: DictConfig, findings: Findings) -> None:
         for key, least, why in (
             ("num_train", prompts, "data.train_batch_size"),
             ("num_validation", cfg.validation.num_questions, "validation.num_questions"),
-            ("num_test", 1, "a split cannot be empty"),
+            ("num_test", cfg.validation.num_questions if _uses_test(cfg) else 1, "questions asked of a test split"),
         )
     ]
+    unknown = [split for split in cfg.validation.splits if split not in TINYGEO_SPLITS]
+    findings.require(
+        not unknown,
+        "unknown held-out split",
+        got=f"validation.splits={listing(cfg.validation.splits)}",
+        expected=f"splits of tinygeo: {listing(TINYGEO_SPLITS)}",
+        fix="validation.splits=[validation,test_ood]",
+    )
     steps = cfg.trainer.total_training_steps
     if all(sized) and prompts >= 1 and isinstance(steps, int):
         available = dataset.num_train // prompts * cfg.trainer.total_epochs
@@ -88,3 +106,7 @@ def _check_generated_sizes(cfg: DictConfig, findings: Findings) -> None:
             expected=f"at most {available} (dataset.num_train // data.train_batch_size x trainer.total_epochs)",
             fix=f"dataset.num_train={-(-steps // max(cfg.trainer.total_epochs, 1)) * prompts}, or more epochs",
         )
+
+
+def _uses_test(cfg: DictConfig) -> bool:
+    return any(split.startswith("test") for split in cfg.validation.splits)

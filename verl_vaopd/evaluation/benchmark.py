@@ -1,0 +1,229 @@
+"""What a benchmark is: its questions, its two scoring protocols, its metrics.
+
+Fields are the columns of the published row without its images; the layouts of VLMEvalKit (TSV) and of the Hugging Face
+data set are both understood, wherever fields come from (a file, or a row on stdin).
+
+Two protocols, never mixed in one table:
+
+- `rule`: ours and deterministic. Think-blocks are cut out; the last balanced box counts, else the last answer mark;
+  what is left is normalised strictly. A response without an answer is unparsed (`parsed` is None) and wrong.
+- `official`: what the benchmark's own parser does, oddities included (each benchmark's docstring lists them). Where
+  the official one asks a judge, so do we, with prompts of our own; without a judge, or when a call fails, `hit` is
+  None: never a guess.
+
+Nothing here needs torch, vLLM, transformers or pandas.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from verl_vaopd.evaluation.parsing.published import RawImage, read_rows
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PROTOCOLS = ("rule", "official")
+
+Fields = Mapping[str, Any]
+Judge = Callable[[str], str | None]
+"""Takes a prompt and returns the reply, or None if the call failed."""
+
+
+@dataclass(frozen=True)
+class ImagePart:
+    """One image of a question. It is read on demand, and decoded once, for as long as the part is kept."""
+
+    raw: RawImage
+
+    def encoded(self) -> bytes:
+        """The image file's bytes, as published. Raises ValueError or OSError if they cannot be had."""
+        return self.raw.read()
+
+    @cached_property
+    def image(self) -> "Image.Image":
+        """RGB; transparent pixels show white, as on the page they were made for."""
+        from PIL import Image
+
+        with Image.open(BytesIO(self.encoded())) as opened:
+            if not opened.has_transparency_data:
+                return opened.convert("RGB")
+            layered = opened.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question, ready to be asked."""
+
+    id: str
+    """Unique within the benchmark, the same in every run over the same file."""
+    content: tuple[str | ImagePart, ...]
+    """Text and images in the order of the prompt."""
+    fields: dict[str, Any]
+    cluster: str
+    """Questions of one cluster are not independent: error bars resample whole clusters."""
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of one response."""
+
+    parsed: str | None
+    """The answer that was found in it; None: unparsed."""
+    hit: float | None
+    """1.0 right, 0.0 wrong, None not scored: a judge is needed and was not given, or failed."""
+
+
+class Benchmark(ABC):
+    """One benchmark. Its subclasses are frozen dataclasses, whose fields are its switches."""
+
+    name: ClassVar[str]
+    splits: ClassVar[tuple[str, ...]]
+    """File names (up to the first dot or hyphen) of the split in a directory of parquet files."""
+    headline: ClassVar[str] = "accuracy"
+    """The metric that tables report."""
+    max_points: ClassVar[float] = 100.0
+    """What the headline is out of."""
+    protocols: ClassVar[tuple[str, ...]] = PROTOCOLS
+
+    @abstractmethod
+    def prompt(self, fields: Fields) -> str:
+        """The question's text as published. Raises ValueError if a field is missing."""
+
+    @abstractmethod
+    def rule(self, fields: Fields, response: str) -> Verdict:
+        """Score by the protocol `rule`."""
+
+    def official(self, fields: Fields, response: str, judge: Judge | None, seed: int) -> Verdict:
+        """Score by the protocol `official`."""
+        raise ValueError(f"protocol: got 'official', expected 'rule'; {self.name} has no other one")
+
+    def score(
+        self, fields: Fields, response: str | None, protocol: str, judge: Judge | None = None, seed: int = 0
+    ) -> Verdict:
+        """Score one response.
+
+        Args:
+            fields: of the question, as published.
+            response: any text; None, a sample that failed, counts as an empty one.
+            protocol: one of PROTOCOLS.
+            judge: for `official`, where it asks one.
+            seed: of the official parsers' random fallbacks, where they are switched on.
+        Raises:
+            ValueError: an unknown protocol, or a missing field. Never because of what the response says.
+        """
+        if protocol not in self.protocols:
+            raise ValueError(
+                f"protocol: got {protocol!r}, expected {' or '.join(map(repr, self.protocols))} for {self.name}"
+            )
+        if protocol == "official":
+            return self.official(fields, response or "", judge, seed)
+        return self.rule(fields, response or "")
+
+    def load(self, path: str | Path) -> Iterator[Question]:
+        """The questions of a published file, one by one; see published.read_rows for what path may be.
+
+        Raises:
+            ValueError: no such file, a row without a field that it should have.
+        """
+        for number, (fields, raw_images) in enumerate(read_rows(Path(path), self.splits)):
+            if not self.keeps(fields, raw_images):
+                continue
+            images = tuple(ImagePart(raw) for raw in raw_images)
+            try:
+                content = self.content(fields, images)
+                question = Question(self.question_id(fields, number), content, fields, self.cluster(fields, images))
+            except ValueError as error:
+                raise ValueError(f"{path}: row {number}: {error}") from None
+            yield question
+
+    def keeps(self, fields: Fields, images: Sequence[RawImage]) -> bool:
+        """Whether a row of the published file is one of the benchmark's questions."""
+        return True
+
+    def content(self, fields: Fields, images: Sequence[ImagePart]) -> tuple[str | ImagePart, ...]:
+        """The prompt's parts: the images, then the text."""
+        return (*images, self.prompt(fields))
+
+    def question_id(self, fields: Fields, number: int) -> str:
+        """The published index, else the number of the row in its file, from 0."""
+        return str(fields["index"]) if is_present(fields.get("index")) else str(number)
+
+    def cluster(self, fields: Fields, images: Sequence[ImagePart]) -> str:
+        """Which questions go together: by default those about the same images."""
+        return " ".join(image.raw.key for image in images) or str(field(fields, "question"))
+
+    def aggregate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Metrics of ONE pass: average them over passes, never the hits before them.
+
+        Args:
+            rows: fields with `parsed` and `hit`, of all questions of the pass in any order.
+        Returns: the headline first, out of max_points; all others are percentages, NaN where nothing was scored.
+            `unparsed` and `unscored` are shares of the rows; rows without a hit count nowhere else.
+        Raises:
+            ValueError: no rows, or a missing field.
+        """
+        if not rows:
+            raise ValueError(f"rows: got none, expected the scored responses of one pass over {self.name}")
+        return {
+            **self.metrics(rows),
+            "unparsed": percent(row["parsed"] is None for row in rows),
+            "unscored": percent(row["hit"] is None for row in rows),
+        }
+
+    def metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """The headline and what stands beside it; arguments as in aggregate."""
+        return {"accuracy": accuracy(rows)}
+
+
+def field(fields: Fields, *names: str) -> Any:
+    """The first of these fields that is present.
+
+    Raises:
+        ValueError: if none is.
+    """
+    for name in names:
+        if is_present(fields.get(name)):
+            return fields[name]
+    raise ValueError(
+        f"fields: got {', '.join(map(repr, fields)) or 'none'}, expected {' or '.join(map(repr, names))} with a value; "
+        "pass the row as published"
+    )
+
+
+def is_present(value: object) -> bool:
+    """Whether a published cell holds something: not None, not empty, not the NaN that stands for an empty cell."""
+    return not (value is None or value == "" or (isinstance(value, float) and math.isnan(value)))
+
+
+def accuracy(rows: Sequence[Mapping[str, Any]]) -> float:
+    """Per cent of right rows among those with a hit; NaN if there are none."""
+    return percent(row["hit"] for row in rows if row["hit"] is not None)
+
+
+def accuracy_by(rows: Sequence[Mapping[str, Any]], key: Callable[[Fields], str | None]) -> dict[str, float]:
+    """Accuracy of each group in alphabetical order; rows whose key is None are in none."""
+    groups: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        group = key(row)
+        if group is not None:
+            groups.setdefault(group, []).append(row)
+    return {group: accuracy(groups[group]) for group in sorted(groups)}
+
+
+def percent(values: Iterator[Any] | Sequence[Any]) -> float:
+    """100 times the mean; NaN for no values."""
+    numbers = [float(value) for value in values]
+    return 100.0 * math.fsum(numbers) / len(numbers) if numbers else math.nan
+
+
+def ask(judge: Judge | None, prompt: str) -> str | None:
+    """The judge's reply without surrounding space; None without a judge, for a failed call, and for an empty reply."""
+    reply = judge(prompt) if judge is not None else None
+    return (reply or "").strip() or None

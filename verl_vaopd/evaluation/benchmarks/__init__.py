@@ -1,0 +1,1 @@
+"""One file per benchmark; BENCHMARKS has them all by name."""

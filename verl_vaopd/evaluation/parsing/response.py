@@ -1,0 +1,88 @@
+"""Where the final answer stands in a response: after the thinking, in the last box or after the last answer mark.
+
+Everything here takes time linear in the length of the response, whatever it holds.
+"""
+
+import re
+
+_THINK_TAG = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
+_BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\.|[{}]", re.DOTALL)
+_ANSWER_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
+# "answer:", "the answer is", "**Answer**:", "<Answer>: <<", "correct option is (", a heading "### Answer" on its own line.
+_MARK = re.compile(
+    r"(?:\banswer|\bcorrect (?:option|choice)|答案)[\s*_>\]\"')]{0,6}"
+    r"(?:(?:is|are|would be|should be|must be)\b[\s:]{0,4}|[:：=是为])[\s*_:>]{0,6}"
+    r"|^[#*_ ]{0,6}(?:final )?answer[*_: ]{0,6}\n",
+    re.IGNORECASE | re.MULTILINE,
+)
+_SENTENCE_END = re.compile(r"[.!?。](?=\s|$)|[,;] (?=because|since|as|so|which)")
+_MAX_CLOSING = 60  # characters of a last line that may be an answer by itself
+
+
+def strip_thinking(text: str) -> str:
+    """The text without its think-blocks.
+
+    Blocks may be nested. What precedes an end tag without a beginning was thought too (the beginning may have been part
+    of the prompt). A beginning without an end: what follows was thought, up to the last end tag if there is any, else to
+    the end of the text: the response was cut off while thinking.
+    """
+    tags = [(match.start(), match.end(), bool(match[1])) for match in _THINK_TAG.finditer(text)]
+    last_end = max((end for _, end, closes in tags if closes), default=0)
+    thoughts: list[tuple[int, int]] = []
+    open_tags: list[int] = []
+    for start, end, closes in tags:
+        if not closes:
+            open_tags.append(start)
+        elif open_tags:
+            thoughts.append((open_tags.pop(), end))
+        else:
+            thoughts.append((0, end))
+    thoughts += [(start, last_end if start < last_end else len(text)) for start in open_tags]
+    kept, position = [], 0
+    for start, end in sorted(thoughts):
+        kept.append(text[position : max(start, position)])
+        position = max(position, end)
+    return "".join([*kept, text[position:]])
+
+
+def last_box(text: str) -> str | None:
+    r"""The content of the last balanced \boxed{...} that is not inside another one; None if there is none.
+
+    A box that never closes does not count, but a balanced one inside it does. Escaped braces are text. Equal to
+    rewards.extract_boxed but for those and for the time it takes on many open boxes.
+    """
+    opened: list[tuple[bool, int]] = []  # whether a box, where its content starts
+    boxes: list[tuple[int, int]] = []  # in the order in which they close: an outer one after those inside it
+    for match in _BRACE.finditer(text):
+        token = match[0]
+        if token[-1] == "{" and (token == "{" or len(token) > 2):
+            opened.append((token != "{", match.end()))
+        elif token == "}" and opened:
+            is_box, start = opened.pop()
+            if is_box:
+                boxes.append((start, match.start()))
+    if not boxes:
+        return None
+    start, end = boxes[-1]
+    return text[start:end]
+
+
+def answer_candidates(text: str) -> list[str]:
+    """Places of the final answer in a text without thinking, the most binding first.
+
+    The last box; the last <answer> element; what stands after the last answer mark, to the end of its line and to the
+    end of its sentence; a short last line. Which of them is an answer, those have to say who know what to expect.
+    """
+    box = last_box(text)
+    found = [] if box is None else [box]
+    tags = [match for match in _ANSWER_TAG.finditer(text) if not match[1]]
+    if tags:
+        found.append(text[tags[-1].end() :].partition("</")[0])
+    marks = list(_MARK.finditer(text))
+    if marks:
+        line = text[marks[-1].end() :].lstrip().partition("\n")[0]
+        found += [line, _SENTENCE_END.split(line, maxsplit=1)[0]]
+    closing = text.rstrip().rpartition("\n")[2].strip()
+    if 0 < len(closing) <= _MAX_CLOSING:
+        found.append(closing)
+    return [candidate.strip() for candidate in found if candidate.strip()]
