@@ -102,8 +102,8 @@ def test_standard_opd_differs_in_the_weights_only(changed, paper):
     vaopd_weights, opd_weights = (container.pop("vaopd") for container in containers)
     assert containers[0] == containers[1]
     assert (vaopd_method, opd_method) == (
-        {"name": "vaopd", "degraded_view": True},
-        {"name": "opd", "degraded_view": False},
+        {"name": "vaopd", "stored_responses": False, "degraded_view": True},
+        {"name": "opd", "stored_responses": False, "degraded_view": False},
     )
     assert opd_weights == {**vaopd_weights, "rollout_weighting": False, "token_grouping": False}
 

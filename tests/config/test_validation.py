@@ -64,7 +64,7 @@ BROKEN = [
     ({"vaopd.eps": 0.0}, "vaopd.eps is out of range", "0.0"),
     ({"view.ratio": 0.0}, "view.ratio is out of range", "0.0"),
     ({"view.ratio": 1.5}, "view.ratio is out of range", "1.5"),
-    ({"view.kind": "smear"}, "unknown degraded view", "smear"),
+    ({"view.kind": "smear"}, "unknown view.kind", "smear"),
     ({"method.degraded_view": False}, "token weights need visual advantage", "degraded_view=false"),
     ({f"{ROLLOUT}.temperature": -1.0}, f"{ROLLOUT}.temperature is out of range", "-1.0"),
     ({f"{ROLLOUT}.top_p": 0.0}, f"{ROLLOUT}.top_p is out of range", "0.0"),

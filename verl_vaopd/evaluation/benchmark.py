@@ -23,7 +23,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from verl_vaopd.evaluation.parsing.published import RawImage, read_rows
+from verl_vaopd.evaluation.parsing.published import RawImage, Row, read_rows
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -132,7 +132,7 @@ class Benchmark(ABC):
         Raises:
             ValueError: no such file, a row without a field that it should have.
         """
-        for number, (fields, raw_images) in enumerate(read_rows(Path(path), self.splits)):
+        for number, (fields, raw_images) in enumerate(self.rows(Path(path))):
             if not self.keeps(fields, raw_images):
                 continue
             images = tuple(ImagePart(raw) for raw in raw_images)
@@ -142,6 +142,10 @@ class Benchmark(ABC):
             except ValueError as error:
                 raise ValueError(f"{path}: row {number}: {error}") from None
             yield question
+
+    def rows(self, path: Path) -> Iterator[Row]:
+        """Every row of the published file."""
+        return read_rows(path, self.splits)
 
     def keeps(self, fields: Fields, images: Sequence[RawImage]) -> bool:
         """Whether a row of the published file is one of the benchmark's questions."""
@@ -171,6 +175,11 @@ class Benchmark(ABC):
         """
         if not rows:
             raise ValueError(f"rows: got none, expected the scored responses of one pass over {self.name}")
+        for row in rows:
+            if not {"parsed", "hit"} <= row.keys():
+                raise ValueError(
+                    f"rows: got one with {', '.join(row)}, expected `parsed` and `hit` too; score it first"
+                )
         return {
             **self.metrics(rows),
             "unparsed": percent(row["parsed"] is None for row in rows),
@@ -224,6 +233,10 @@ def percent(values: Iterator[Any] | Sequence[Any]) -> float:
 
 
 def ask(judge: Judge | None, prompt: str) -> str | None:
-    """The judge's reply without surrounding space; None without a judge, for a failed call, and for an empty reply."""
+    """The judge's reply, without surrounding space and without the label that ends the prompt.
+
+    Returns: None without a judge, for a failed call, and for an empty reply.
+    """
     reply = judge(prompt) if judge is not None else None
-    return (reply or "").strip() or None
+    label = prompt.rpartition("\n")[2]
+    return (reply or "").strip().removeprefix(label).strip() or None

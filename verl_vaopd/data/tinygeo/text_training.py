@@ -102,7 +102,11 @@ class Exercises:
             self.rng.shuffle(starts)
             for start in starts:
                 chosen = order[start : start + batch_size]
-                yield self._collate([(rows[k], prompts[k], responses[k]) for k in chosen])
+                yield self._collate([(self._shown(kind, rows[k]), prompts[k], responses[k]) for k in chosen])
+
+    def _shown(self, kind: str, row: int) -> int:
+        """The figure on the image. Of `given` lengths it shows another one's: the prompt must do, whatever is seen."""
+        return self.rng.randrange(len(self.figures)) if kind == "given" else row
 
     def _collate(self, examples: list[tuple[int, list[int], list[int]]]) -> Batch:
         length = max(len(prompt) + len(response) for _, prompt, response in examples)

@@ -1,1 +1,35 @@
 """One file per benchmark; BENCHMARKS has them all by name."""
+
+from verl_vaopd.evaluation.benchmark import Benchmark
+from verl_vaopd.evaluation.benchmarks.ai2d import AI2D
+from verl_vaopd.evaluation.benchmarks.custom import Custom
+from verl_vaopd.evaluation.benchmarks.geo3k import Geo3K
+from verl_vaopd.evaluation.benchmarks.hallusionbench import HallusionBench
+from verl_vaopd.evaluation.benchmarks.mathverse import MathVerse
+from verl_vaopd.evaluation.benchmarks.mathvista import MathVista
+from verl_vaopd.evaluation.benchmarks.mmmu import MMMU
+from verl_vaopd.evaluation.benchmarks.mmstar import MMStar
+from verl_vaopd.evaluation.benchmarks.ocrbench import OCRBench
+from verl_vaopd.evaluation.benchmarks.tinygeo import TinyGeo
+from verl_vaopd.evaluation.benchmarks.wemath import WeMath
+
+PAPER = ("wemath", "mathvista", "mathverse", "hallusionbench", "ai2d", "mmmu", "mmstar", "ocrbench")
+"""Those of the paper's tables, in their order."""
+
+BENCHMARKS: dict[str, Benchmark] = {
+    benchmark.name: benchmark
+    for benchmark in (
+        WeMath(),
+        MathVista(),
+        MathVerse(),
+        HallusionBench(),
+        AI2D(),
+        MMMU(),
+        MMStar(),
+        OCRBench(),
+        Geo3K(),
+        TinyGeo(),
+        Custom(),
+    )
+}
+"""All benchmarks, with the switches that the tables use."""

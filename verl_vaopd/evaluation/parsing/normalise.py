@@ -1,10 +1,10 @@
 r"""One spelling for what can be spelled in many ways: LaTeX, unicode signs, markdown, thousands separators.
 
-    \dfrac{1}{2}, ½        \frac{1}{2}
-    45^{\circ}, 45\degree  45°
-    −3, –3, ‐3             -3
-    5\,\text{cm}           5 cm
-    1,234,567              1234567
+\dfrac{1}{2}, ½        \frac{1}{2}
+45^{\circ}, 45\degree  45°
+−3, –3, ‐3             -3
+5\,\text{cm}           5 cm
+1,234,567              1234567
 """
 
 import re
@@ -46,7 +46,7 @@ _SUPERSCRIPTS = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺", "0123456789-+
 _SUPERSCRIPT = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁺]+")
 _ROOT_OF_NUMBER = re.compile(r"\\sqrt +(\d+(?:\.\d+)?)")
 _WRAPPER = re.compile(
-    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|emph|boldsymbol|bm|displaystyle)"
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|mbox|emph|boldsymbol|bm|boxed|fbox)"
     r"\s{0,2}\{([^{}]*)\}"
 )
 _REPLACED = [
@@ -62,25 +62,24 @@ _REPLACED = [
         (r"\\(?:cdot|ast)(?![A-Za-z])", r"\\times"),
         (r"\\(?:approx|simeq)(?![A-Za-z])", "~"),
         (r"\\(?:\[|\]|\(|\))|\${1,2}|\\(?=[%$&#])", " "),
-        (r"(?<![\d,.])(\d{1,3}(?:,(?:\\ ?|\{\})?\d{3})+)(?![\d,])", lambda match: re.sub(r"\D", "", match[1])),
-        (r"(?<![\d,.])(\d{1,3}(?:\{,\}\d{3})+)(?!\d)", lambda match: match[1].replace("{,}", "")),
         (r"\s+", " "),
     )
 ]
+_THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:(?:,|\{,\})\d{3})+(?![\d,])", re.ASCII)
 _MAX_NESTING = 4  # of \text{...} in \text{...}
-_MARKDOWN = re.compile(r"\*{1,3}|`+|<{2,}|>{2,}")
-_QUOTES = " \t\n'\"<>"
+_POWER = re.compile(r"(?<=[\w)])\*\*(?=[\d(])")  # as in Python; any other ** is bold face
+_MARKDOWN = re.compile(r"\*{2,3}|`+|<{2,}|>{2,}")
+_QUOTES = " \t\n'\"<>*"
 
 
 def normalise_maths(text: str) -> str:
     """A mathematical expression or a quantity in the one spelling of the module's table; no value changes.
 
-    Wrappers like \\text{} lose their braces and keep their content; math delimiters go. A comma between groups of three
-    digits is taken for a thousands separator: split lists first where there may be some.
+    Wrappers like \\text{} lose their braces and keep their content; math delimiters and bold face go.
     """
-    text = _THIN_SEPARATOR.sub("", _fold_wide(text)).translate(_SIGNS)
+    text = _THIN_SEPARATOR.sub("", fold_wide(text)).translate(_SIGNS)
     text = _SUPERSCRIPT.sub(lambda match: "^{" + match[0].translate(_SUPERSCRIPTS) + "}", text)
-    text = _MARKDOWN.sub("", text)
+    text = _MARKDOWN.sub("", _POWER.sub("^", text))
     for _ in range(_MAX_NESTING):
         text, num_found = _WRAPPER.subn(r" \1 ", text)
         if not num_found:
@@ -91,12 +90,17 @@ def normalise_maths(text: str) -> str:
     return text.strip(_QUOTES).removesuffix(".").strip(_QUOTES)
 
 
+def join_thousands(text: str) -> str:
+    """Normalised text without the commas between groups of three digits."""
+    return _THOUSANDS.sub(lambda match: match[0].replace("{,}", "").replace(",", ""), text)
+
+
 def normalise_text(text: str) -> str:
     """Words for comparison: case, width of characters, markup, quotes, outer punctuation and spacing do not matter."""
     text = unicodedata.normalize("NFKC", normalise_maths(text)).casefold()
     return " ".join(text.split()).strip(" .,;:!?'\"")
 
 
-def _fold_wide(text: str) -> str:
+def fold_wide(text: str) -> str:
     """Full-width ASCII, as Chinese and Japanese texts have it, to plain; NFKC would also lift exponents to the line."""
     return "".join(chr(ord(c) - 0xFEE0) if "！" <= c <= "～" else c for c in text)

@@ -8,7 +8,7 @@ import re
 _THINK_TAG = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 _BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\.|[{}]", re.DOTALL)
 _ANSWER_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
-# "answer:", "the answer is", "**Answer**:", "<Answer>: <<", "correct option is (", a heading "### Answer" on its own line.
+# "answer:", "the answer is", "**Answer**:", "<Answer>: <<", "correct option is (", a line "### Answer"
 _MARK = re.compile(
     r"(?:\banswer|\bcorrect (?:option|choice)|答案)[\s*_>\]\"')]{0,6}"
     r"(?:(?:is|are|would be|should be|must be)\b[\s:]{0,4}|[:：=是为])[\s*_:>]{0,6}"
@@ -16,15 +16,15 @@ _MARK = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 _SENTENCE_END = re.compile(r"[.!?。](?=\s|$)|[,;] (?=because|since|as|so|which)")
-_MAX_CLOSING = 60  # characters of a last line that may be an answer by itself
+_MAX_LAST_LINE = 60  # characters
 
 
 def strip_thinking(text: str) -> str:
     """The text without its think-blocks.
 
     Blocks may be nested. What precedes an end tag without a beginning was thought too (the beginning may have been part
-    of the prompt). A beginning without an end: what follows was thought, up to the last end tag if there is any, else to
-    the end of the text: the response was cut off while thinking.
+    of the prompt). A beginning without an end: what follows was thought, up to the last end tag if there is any, else
+    to the end of the text: the response was cut off while thinking.
     """
     tags = [(match.start(), match.end(), bool(match[1])) for match in _THINK_TAG.finditer(text)]
     last_end = max((end for _, end, closes in tags if closes), default=0)
@@ -67,22 +67,31 @@ def last_box(text: str) -> str | None:
     return text[start:end]
 
 
-def answer_candidates(text: str) -> list[str]:
-    """Places of the final answer in a text without thinking, the most binding first.
+def marked_answers(text: str) -> list[list[str]]:
+    """The final answer where a text without thinking marks it, most binding mark first, in one or two readings each.
 
     The last box; the last <answer> element; what stands after the last answer mark, to the end of its line and to the
-    end of its sentence; a short last line. Which of them is an answer, those have to say who know what to expect.
+    end of its sentence. Which of them is an answer, those have to say who know what to expect.
     """
     box = last_box(text)
-    found = [] if box is None else [box]
+    found = [[] if box is None else [box]]
     tags = [match for match in _ANSWER_TAG.finditer(text) if not match[1]]
     if tags:
-        found.append(text[tags[-1].end() :].partition("</")[0])
+        found.append([text[tags[-1].end() :].partition("</")[0]])
     marks = list(_MARK.finditer(text))
     if marks:
         line = text[marks[-1].end() :].lstrip().partition("\n")[0]
-        found += [line, _SENTENCE_END.split(line, maxsplit=1)[0]]
-    closing = text.rstrip().rpartition("\n")[2].strip()
-    if 0 < len(closing) <= _MAX_CLOSING:
-        found.append(closing)
-    return [candidate.strip() for candidate in found if candidate.strip()]
+        found.append([line, _SENTENCE_END.split(line, maxsplit=1)[0]])
+    stripped = [[reading.strip() for reading in readings if reading.strip()] for readings in found]
+    return [readings for readings in stripped if readings]
+
+
+def last_line(text: str) -> str:
+    """The last line of a text if it is short enough to be an answer by itself, else an empty one."""
+    line = text.rstrip().rpartition("\n")[2].strip()
+    return line if len(line) <= _MAX_LAST_LINE else ""
+
+
+def answer_candidates(text: str) -> list[str]:
+    """Everything that may be the final answer, the most binding first."""
+    return [reading for readings in [*marked_answers(text), [last_line(text)]] for reading in readings if reading]

@@ -1,7 +1,7 @@
 """Units of measure at the end of a quantity.
 
-    5 cm     50 mm      0.05 m                 one quantity
-    20 cm^2  20 sq cm   20 square centimeters  another one
+5 cm     50 mm      0.05 m                 one quantity
+20 cm^2  20 sq cm   20 square centimeters  another one
 """
 
 import re
@@ -58,7 +58,7 @@ _WORDS = {
 }
 _LITRE_IN_CUBIC_METRES = Fraction(1, 1000)
 _WORD = "|".join(sorted(map(re.escape, _WORDS), key=len, reverse=True))
-_EXPONENT = r"(?:\s?\^\s?\{{0,1}([23])\}{0,1}|([23])|\s(squared|cubed))?"
+_EXPONENT = r"(?:\s?\^\s?\{?([23])\}?|([23])|\s(squared|cubed))?"
 _UNIT = re.compile(
     rf"(?:^|(?<=[\d\s)}}°]))(?:(square|sq|cubic|cu)\.?\s)?({_WORD}){_EXPONENT}"
     rf"(?:\s?(?:/|per)\s?({_WORD}){_EXPONENT})?$",

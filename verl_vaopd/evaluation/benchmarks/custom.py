@@ -1,0 +1,79 @@
+"""Questions of the user's own, scored by the protocol `rule`.
+
+A JSONL or parquet file. Each row has `question` and `answer`; if wanted `images` (paths from the file's directory; a
+parquet file may hold the images themselves), marked by `<image>` in the question or else put before it; `options` (a
+list) for multiple choice, of which `answer` is the letter or the text; `id`; and `cluster`, for questions that are not
+independent of each other. `answer` may be a list: one of it is enough.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Verdict, field, is_present
+from verl_vaopd.evaluation.benchmarks.choices import choice_prompt, score_by_rule
+from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
+from verl_vaopd.evaluation.benchmarks.interleave import at_marks
+from verl_vaopd.evaluation.parsing.choice import letters_of
+from verl_vaopd.evaluation.parsing.published import ImageFile, Row, as_list, read_rows
+
+
+@dataclass(frozen=True)
+class Custom(Benchmark):
+    """See the module."""
+
+    name = "custom"
+    splits = ("test",)
+    protocols = ("rule",)
+
+    def prompt(self, fields: Fields) -> str:
+        """The question as it is, or with its options as VLMEvalKit asks."""
+        question, options = str(field(fields, "question")), _options(fields)
+        return choice_prompt(question, options) if options else question
+
+    def content(self, fields: Fields, images: Sequence[ImagePart]) -> tuple[str | ImagePart, ...]:
+        """The prompt with its images in place of their marks."""
+        return at_marks(self.prompt(fields), images)
+
+    def question_id(self, fields: Fields, number: int) -> str:
+        """`id`, else the number of the row."""
+        return str(fields["id"]) if is_present(fields.get("id")) else str(number)
+
+    def cluster(self, fields: Fields, images: Sequence[ImagePart]) -> str:
+        """`cluster`, else the images."""
+        return str(fields["cluster"]) if is_present(fields.get("cluster")) else super().cluster(fields, images)
+
+    def rows(self, path: Path) -> Iterator[Row]:
+        """Of a JSONL file, or as published files are read; images by their paths."""
+        for fields, images in _jsonl_rows(path) if path.suffix == ".jsonl" else read_rows(path, self.splits):
+            paths = as_list(fields["images"]) if is_present(fields.get("images")) else []
+            yield fields, (*images, *(ImageFile(path.parent / str(name)) for name in paths))
+
+    def rule(self, fields: Fields, response: str) -> Verdict:
+        """The option, or a value equal to an answer."""
+        options, golds = _options(fields), [str(gold) for gold in as_list(field(fields, "answer"))]
+        if not options:
+            return score_free_form(response, golds)
+        letters = [letter for letter, text in options.items() if letter in golds or text in golds]
+        if len(letters) != 1:
+            raise ValueError(f"answer: got {golds}, expected the letter or the text of one of the options {options}")
+        return score_by_rule(response, options, letters[0])
+
+
+def _options(fields: Fields) -> dict[str, str]:
+    return letters_of(as_list(fields["options"])) if is_present(fields.get("options")) else {}
+
+
+def _jsonl_rows(path: Path) -> Iterator[Row]:
+    with path.open(encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except json.JSONDecodeError as error:
+                raise ValueError(f"{path}: line {number}: got {error}, expected one JSON object per line") from None
+            if not isinstance(row, dict):
+                raise ValueError(f"{path}: line {number}: got {type(row).__name__}, expected a JSON object")
+            yield row, ()

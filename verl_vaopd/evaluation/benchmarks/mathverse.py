@@ -1,0 +1,100 @@
+"""MathVerse testmini: 788 problems in five versions with less and less text, 3940 questions (arXiv:2403.14624).
+
+Layouts: AI4Math/MathVerse (testmini) and VLMEvalKit's MathVerse_MINI TSVs.
+
+Official protocol (the two steps of MathVerse's repository): a judge extracts the answer, then compares it with the
+published one, unless the two texts are equal. Without a judge nothing can be scored. Oddity: the second judge sees the
+question without its figure. (The paper whose tables are compared here speaks of a rule evaluator: see `rule`.)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from verl_vaopd.evaluation.benchmark import (
+    Benchmark,
+    Fields,
+    ImagePart,
+    Judge,
+    Verdict,
+    accuracy,
+    accuracy_by,
+    ask,
+    field,
+)
+from verl_vaopd.evaluation.benchmarks.choices import score_by_rule
+from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
+from verl_vaopd.evaluation.parsing.choice import LETTERS, options_in_text
+
+TEXT_ONLY = "Text Only"
+_NUM_LETTERS_UNLISTED = 4
+
+
+@dataclass(frozen=True)
+class MathVerse(Benchmark):
+    """See the module."""
+
+    name = "mathverse"
+    splits = ("testmini",)
+
+    def prompt(self, fields: Fields) -> str:
+        """`query_wo`, which the leaderboard's scores are for; VLMEvalKit's `question` where that is missing."""
+        return str(field(fields, "query_wo", "question"))
+
+    def keeps(self, fields: Fields, images: Sequence[Any]) -> bool:
+        """The five versions with a figure."""
+        return bool(images)
+
+    def question_id(self, fields: Fields, number: int) -> str:
+        """The published sample index."""
+        return str(field(fields, "sample_index", "index"))
+
+    def cluster(self, fields: Fields, images: Sequence[ImagePart]) -> str:
+        """The problem, in all its versions."""
+        return str(field(fields, "problem_index"))
+
+    def rule(self, fields: Fields, response: str) -> Verdict:
+        """The letter of the final answer, or its value."""
+        gold = str(field(fields, "answer")).strip()
+        if field(fields, "question_type") != "multi-choice":
+            return score_free_form(response, [gold])
+        options = options_in_text(str(field(fields, "question_for_eval", "question", "query_wo")))
+        return score_by_rule(response, options or dict.fromkeys(LETTERS[:_NUM_LETTERS_UNLISTED], ""), gold)
+
+    def official(self, fields: Fields, response: str, judge: Judge | None, seed: int) -> Verdict:
+        """See the module."""
+        extraction = ask(judge, extraction_prompt(response))
+        if extraction is None:
+            return Verdict(None, None)
+        gold = str(field(fields, "answer")).strip()
+        if extraction == gold:
+            return Verdict(extraction, 1.0)
+        question = str(field(fields, "question_for_eval", "question"))
+        reply = ask(judge, comparison_prompt(question, gold, extraction))
+        return Verdict(extraction, {"0": 0.0, "1": 1.0}.get(reply or ""))
+
+    def metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Accuracy over the five versions, and of each; text-only questions stand apart."""
+        five = [row for row in rows if field(row, "problem_version") != TEXT_ONLY]
+        return {"accuracy": accuracy(five), **accuracy_by(rows, lambda row: str(row["problem_version"]))}
+
+
+def extraction_prompt(response: str) -> str:
+    """Ask a judge for the answer that a response gives."""
+    return (
+        "Below is a model's response to a mathematics question. Copy out its final answer: the letter of a choice, a "
+        "value with its unit, an expression, an interval, all values if there are several. Do not solve or correct "
+        "anything. If the response gives no answer, reply null. Reply with the answer alone.\n\n"
+        f"<response>\n{response}\n</response>\n\nFinal answer:"
+    )
+
+
+def comparison_prompt(question: str, gold: str, extraction: str) -> str:
+    """Ask a judge whether two answers to a question agree."""
+    return (
+        "Below are a mathematics question, its correct answer, and a model's answer. Do the two answers agree? Of a "
+        "multiple-choice question they must name the same choice, by its letter or by its content. Otherwise they must "
+        "mean the same, in whatever form: 0.5 m is 50 cm. Everything that the correct answer states must be there.\n"
+        "Reply with one digit alone: 1 if they agree, 0 if they do not.\n\n"
+        f"<question>\n{question}\n</question>\n<correct>\n{gold}\n</correct>\n<answer>\n{extraction}\n</answer>\n\nDigit:"
+    )

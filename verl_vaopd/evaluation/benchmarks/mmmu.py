@@ -1,0 +1,96 @@
+"""MMMU validation: 900 questions of 30 college subjects, 847 multiple choice and 53 open (arXiv:2311.16502).
+
+Layouts: MMMU/MMMU (validation; images image_1 to image_7, options as the text of a list) and VLMEvalKit's
+MMMU_DEV_VAL.tsv, of which the rows of split `dev` are left out. Marks `<image 1>` in question and options say where the
+images belong.
+
+Official protocol: that of MMMU's repository, see parsing.mmmu; no judge. Where its parser finds no letter, it draws one
+at random. (VLMEvalKit does otherwise: it turns open questions into multiple choice.)
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from verl_vaopd.evaluation.benchmark import (
+    Benchmark,
+    Fields,
+    ImagePart,
+    Judge,
+    Verdict,
+    accuracy,
+    accuracy_by,
+    field,
+    is_present,
+)
+from verl_vaopd.evaluation.benchmarks.choices import choice_prompt, fallback_rng, option_columns, score_by_rule
+from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
+from verl_vaopd.evaluation.benchmarks.interleave import at_numbers
+from verl_vaopd.evaluation.parsing.choice import letters_of
+from verl_vaopd.evaluation.parsing.mmmu import open_is_right, read_choice, read_open
+from verl_vaopd.evaluation.parsing.published import as_list
+
+
+@dataclass(frozen=True)
+class MMMU(Benchmark):
+    """See the module.
+
+    Args:
+        random_fallback: draw a letter where the official parser does; else such a response is unparsed and wrong.
+    """
+
+    random_fallback: bool = False
+
+    name = "mmmu"
+    splits = ("validation",)
+
+    def prompt(self, fields: Fields) -> str:
+        """VLMEvalKit's, with marks where images belong."""
+        hint = str(fields["hint"]) if is_present(fields.get("hint")) else None
+        return choice_prompt(str(field(fields, "question")), _options(fields), hint)
+
+    def content(self, fields: Fields, images: Sequence[ImagePart]) -> tuple[str | ImagePart, ...]:
+        """The prompt with its images in place of their marks."""
+        return at_numbers(self.prompt(fields), images)
+
+    def keeps(self, fields: Fields, images: Sequence[Any]) -> bool:
+        """The validation split, where there is a column that says so."""
+        return not is_present(fields.get("split")) or fields["split"] == "validation"
+
+    def question_id(self, fields: Fields, number: int) -> str:
+        """The published id, else the index."""
+        return str(fields["id"]) if is_present(fields.get("id")) else super().question_id(fields, number)
+
+    def rule(self, fields: Fields, response: str) -> Verdict:
+        """The letter of the final answer, or its value."""
+        options = _options(fields)
+        if options:
+            return score_by_rule(response, options, str(field(fields, "answer")).strip())
+        return score_free_form(response, _golds(fields))
+
+    def official(self, fields: Fields, response: str, judge: Judge | None, seed: int) -> Verdict:
+        """See the module."""
+        options = _options(fields)
+        if not options:
+            answers = read_open(response)
+            parsed = "; ".join(sorted(map(str, answers))) if response.strip() else None
+            return Verdict(parsed, float(open_is_right(answers, _golds(fields))))
+        letter = read_choice(response, options)
+        if letter is None and self.random_fallback:
+            letter = fallback_rng(seed, str(field(fields, "question")), response).choice(list(options))
+        return Verdict(letter, float(letter == str(field(fields, "answer")).strip()))
+
+    def metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+        """Accuracy, and of either kind of question."""
+        return {"accuracy": accuracy(rows), **accuracy_by(rows, lambda row: "choice" if _options(row) else "open")}
+
+
+def _options(fields: Fields) -> dict[str, str]:
+    """Empty for an open question."""
+    if is_present(fields.get("options")):
+        return letters_of(as_list(fields["options"]))
+    return option_columns(fields)
+
+
+def _golds(fields: Fields) -> list[str]:
+    return [str(gold) for gold in as_list(field(fields, "answer"))]

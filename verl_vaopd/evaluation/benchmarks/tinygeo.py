@@ -1,0 +1,49 @@
+"""The embedded world's test split, scored as in training (rewards.py).
+
+Layout: test.parquet as data/tinygeo writes it, or another one of its splits.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Verdict, field
+from verl_vaopd.evaluation.benchmarks.interleave import at_marks
+from verl_vaopd.evaluation.parsing.published import as_mapping
+from verl_vaopd.evaluation.parsing.response import strip_thinking
+from verl_vaopd.rewards import exact_match, extract_boxed
+
+
+@dataclass(frozen=True)
+class TinyGeo(Benchmark):
+    """See the module."""
+
+    name = "tinygeo"
+    splits = ("test",)
+    protocols = ("rule",)
+
+    def prompt(self, fields: Fields) -> str:
+        """The user's message, with its mark `<image>`."""
+        return str(field(fields, "prompt")[0]["content"])
+
+    def content(self, fields: Fields, images: Sequence[ImagePart]) -> tuple[str | ImagePart, ...]:
+        """The prompt with its image in place of its mark."""
+        return at_marks(self.prompt(fields), images)
+
+    def question_id(self, fields: Fields, number: int) -> str:
+        """Split and index."""
+        extra = _struct(fields, "extra_info", "index")
+        return f"{extra.get('split')}/{extra['index']}"
+
+    def rule(self, fields: Fields, response: str) -> Verdict:
+        """Whether the last box holds the ground truth."""
+        text = strip_thinking(response)
+        gold = str(_struct(fields, "reward_model", "ground_truth")["ground_truth"])
+        return Verdict(extract_boxed(text) or None, float(exact_match(text, gold)))
+
+
+def _struct(fields: Fields, column: str, member: str) -> dict[str, Any]:
+    struct = as_mapping(field(fields, column))
+    if member not in struct:
+        raise ValueError(f"{column}: got {struct}, expected a struct with {member!r}; pass the row as written")
+    return struct
