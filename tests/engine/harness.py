@@ -28,8 +28,10 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopO
 from verl.trainer.config import CheckpointConfig
 from verl.trainer.ppo.padding_utils import construct_minimal_padding_template
 from verl.utils import tensordict_utils as tu
+from verl.utils.config import omega_conf_to_dataclass
 from verl.utils.torch_dtypes import PrecisionType
 from verl.workers.config import FSDPEngineConfig, FSDPOptimizerConfig, HFModelConfig
+from verl.workers.utils.losses import ppo_loss
 
 from verl_vaopd import images
 from verl_vaopd.actor.engine import StudentEngine
@@ -38,6 +40,7 @@ from verl_vaopd.actor.nested import rows
 from verl_vaopd.actor.objective import Objective
 from verl_vaopd.algorithms.token_weights import token_weights
 from verl_vaopd.algorithms.visual_advantage import visual_advantage
+from verl_vaopd.config import compose
 from verl_vaopd.data.tinygeo import models
 from verl_vaopd.data.tinygeo.dataset import generate_examples
 from verl_vaopd.rollout import agent_loop, views
@@ -287,6 +290,28 @@ def weigh(batch: Sequence[Row], scores: dict[str, list[torch.Tensor]], **options
     advantage = visual_advantage(pad(scores["teacher_log_probs"]), pad(scores["degraded_teacher_log_probs"]), mask)
     weights = token_weights(advantage, mask, uid=[row["uid"] for row in batch], **options)
     return [row[: len(m["response_mask"])] for row, m in zip(weights, batch, strict=True)]
+
+
+PAPO = Objective(reward_coef=1.0, policy_temperature=0.7, perception_coef=0.02, entropy_coef=0.05, masked_gradient=True)
+
+
+def policy_loss() -> Any:
+    """verl's own, with the configuration of a real job."""
+    config = compose(
+        ["method=grpo", "student=tiny", "teacher=tiny", "dataset=tinygeo", "hardware=cpu", "run.dir=unused"]
+    )
+    OmegaConf.resolve(config.actor_rollout_ref.actor)
+    return functools.partial(ppo_loss, config=omega_conf_to_dataclass(config.actor_rollout_ref.actor))
+
+
+def with_masked_view(batch: Sequence[Row]) -> list[Row]:
+    """PAPO's second view; any view will do."""
+    return [{**row, views.MASKED_FIELD: row[views.FIELD]} for row in batch]
+
+
+def row_advantages(batch: Sequence[Row]) -> list[torch.Tensor]:
+    """Positive, one per rollout: as token weights of a log-likelihood they give GRPO's gradient."""
+    return [torch.full((len(row["response_mask"]),), 0.1 * (1 + number)) for number, row in enumerate(batch)]
 
 
 @dataclass

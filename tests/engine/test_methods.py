@@ -4,16 +4,13 @@ import functools
 
 import pytest
 import torch
-from omegaconf import OmegaConf
-from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.utils.losses import ppo_loss
 
 from tests.engine import harness
 from tests.engine.harness import Batching
 from verl_vaopd.actor.objective import Objective
 from verl_vaopd.algorithms import divergence as materialised
-from verl_vaopd.config import compose
-from verl_vaopd.rollout.views import FIELD, MASKED_FIELD, PRIVILEGED_FIELD, privileged_view
+from verl_vaopd.rollout.views import PRIVILEGED_FIELD, privileged_view
 from verl_vaopd.teacher import moving_average
 
 WHOLE = Batching(rows=8)
@@ -24,12 +21,7 @@ POLICY = Objective(reward_coef=1.0, policy_temperature=0.7)
 
 @pytest.fixture(scope="module")
 def policy_loss():
-    """verl's own, with the configuration of a real job."""
-    config = compose(
-        ["method=grpo", "student=tiny", "teacher=tiny", "dataset=tinygeo", "hardware=cpu", "run.dir=unused"]
-    )
-    OmegaConf.resolve(config.actor_rollout_ref.actor)
-    return functools.partial(ppo_loss, config=omega_conf_to_dataclass(config.actor_rollout_ref.actor))
+    return harness.policy_loss()
 
 
 @pytest.fixture(scope="module")
@@ -47,14 +39,12 @@ def student(students, monkeypatch):
 
 @pytest.fixture(scope="module")
 def advantages(batch):
-    """Positive, one per rollout: as token weights of a log-likelihood they give GRPO's gradient."""
-    return [torch.full((len(row["response_mask"]),), 0.1 * (1 + number)) for number, row in enumerate(batch)]
+    return harness.row_advantages(batch)
 
 
 @pytest.fixture(scope="module")
 def masked_batch(batch):
-    """PAPO's second view; any view will do."""
-    return [{**row, MASKED_FIELD: row[FIELD]} for row in batch]
+    return harness.with_masked_view(batch)
 
 
 def assert_same(update, reference, tolerance=TOLERANCE):
@@ -235,6 +225,13 @@ def test_gradient_through_the_masked_view_is_a_switch(student, masked_batch, pol
     on = papo(student, masked_batch, policy_loss, advantages, masked_gradient=True, **settings)
     assert on.loss == pytest.approx(off.loss, rel=TOLERANCE)
     assert max(harness.relative_errors(on.gradients, off.gradients).values()) > 0.1
+
+
+def test_two_ranks(two_ranks, student, masked_batch, policy_loss, advantages):
+    """Siblings on both ranks, and two passes with gradient through sharded parameters before one backward."""
+    student.objective = harness.PAPO
+    reference = harness.update(student, masked_batch, None, None, WHOLE, policy_loss, advantages=advantages)
+    assert_same(two_ranks["papo"], reference)
 
 
 def test_self_distillation_without_privilege_has_nothing_to_teach(student, workspace, batch, students):

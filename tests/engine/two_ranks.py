@@ -13,6 +13,7 @@ import torch
 
 from tests.engine import harness
 from tests.engine.harness import Batching, Update
+from verl_vaopd.actor.engine import StudentEngine
 
 # Rows: 0-2 square, 3-4 wide, 5-6 text, 7 alone (harness.py). Numbers of tokens: 75 64 70 89 85 28 32 87, more or less.
 SPLIT_SIBLINGS = ((0, 3, 5, 7), (4, 1, 6, 2))
@@ -45,9 +46,26 @@ def run_rank(rank: int, directory: Path) -> None:
         update = harness.update(students[name], mine, hidden, [weights[row] for row in split[rank]], batching)
         update.token_outputs = _gather(update.token_outputs, split)
         results[case] = update
+    results["papo"] = _papo(rank, batch, students["student"])
     if rank == 0:
         torch.save(results, directory / "two_ranks.pt")
     torch.distributed.destroy_process_group()
+
+
+def _papo(rank: int, batch: list[harness.Row], student: StudentEngine) -> Update:
+    """A policy gradient with a second view of the images, through which gradient flows."""
+    student.objective = harness.PAPO
+    advantages = harness.row_advantages(batch)
+    mine = SPLIT_SIBLINGS[rank]
+    return harness.update(
+        student,
+        harness.with_masked_view([batch[row] for row in mine]),
+        hidden=None,
+        weights=None,
+        batching=Batching(rows=2),
+        policy_loss=harness.policy_loss(),
+        advantages=[advantages[row] for row in mine],
+    )
 
 
 def _gather(

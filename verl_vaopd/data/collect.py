@@ -8,9 +8,6 @@ so: vLLM's batches depend on timing there, and the last digits of the logits on 
 from __future__ import annotations
 
 import argparse
-import hashlib
-import logging
-import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +21,8 @@ from tqdm import tqdm
 from verl_vaopd.data.generate import generate
 from verl_vaopd.data.stored import Collection, StoredPrompt, StoredResponses, is_complete
 from verl_vaopd.data.stored_settings import TRAIN_FILE, made_with
-from verl_vaopd.platform import cpu_environment, verify_registration
+from verl_vaopd.platform import verify_registration
+from verl_vaopd.platform.vllm_engine import cpu_engine_options, forget, request_seed, set_cpu_environment
 from verl_vaopd.rewards import compute_score
 from verl_vaopd.trainer.run_dir import package_versions, source_version
 
@@ -97,9 +95,7 @@ def collect(cfg: DictConfig) -> Path:
 def set_environment(cfg: DictConfig) -> None:
     """Variables of all processes; before torch, verl or vLLM is imported."""
     if cfg.trainer.device == "cpu":
-        os.environ.update(cpu_environment())
-        # It is in GiB, at least 1, and would win over the few MB that the tiny models need.
-        os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
+        set_cpu_environment()
 
 
 def select(index: str, samples: Sequence[Sample], keep: int) -> StoredPrompt:
@@ -140,11 +136,6 @@ def verify(output: CompletionOutput, prompt: Prompt, tokenizer: PreTrainedTokeni
         well_formed=is_plain and bool(verdict["well_formed"]),
         correct=bool(verdict["acc"]),
     )
-
-
-def request_seed(seed: int, index: str) -> int:
-    """Seed of a prompt's first sample, in [0, 2^48); vLLM counts up from it. The same whatever is sampled besides."""
-    return int.from_bytes(hashlib.sha256(f"{seed} {index}".encode()).digest()[:6], "big")
 
 
 def summary_text(summary: dict[str, int | float]) -> str:
@@ -201,11 +192,7 @@ def _engine(cfg: DictConfig) -> LLM:
     rollout = cfg.actor_rollout_ref.rollout
     options = {key: rollout[key] for key in ENGINE_SETTINGS}
     if cfg.trainer.device == "cpu":
-        # It warns, for every image, that threads are bound to cores already.
-        logging.getLogger("vllm.v1.worker.cpu_worker").setLevel(logging.ERROR)
-        options["gpu_memory_utilization"] = rollout.gpu_memory_utilization
-        # A prompt cut in two makes vLLM take back a draw of a seeded generator, which a CPU's cannot.
-        options["enable_chunked_prefill"] = False
+        options |= {"gpu_memory_utilization": rollout.gpu_memory_utilization, **cpu_engine_options()}
     else:  # the engine has the GPUs to itself: rollout.gpu_memory_utilization leaves room for training
         options["tensor_parallel_size"] = cfg.trainer.n_gpus_per_node
     options |= OmegaConf.to_container(rollout.engine_kwargs.vllm, resolve=True)
@@ -228,9 +215,7 @@ def _sample(cfg: DictConfig, engine: LLM, prompts: Sequence[Prompt], bar: tqdm) 
         )
         for prompt in prompts
     ]
-    # What the part before has left would change the batches, and with them the last digits of the logits.
-    engine.reset_prefix_cache()
-    engine.reset_mm_cache()
+    forget(engine)
     engine.enqueue([prompt.engine_input for prompt in prompts], params, use_tqdm=False)
     outputs = []
     while engine.llm_engine.has_unfinished_requests():

@@ -70,11 +70,11 @@ TRUNK = Trunk(
 )
 BRANCHES = {
     "teacher": Branch(
-        vision=VisionRecipe(steps=300, num_images=10000),
+        vision=VisionRecipe(steps=600, num_images=16000),
         text=TextRecipe(
             stages=(
                 TextStage(80, {"read": 0.4, "brief": 0.6}),
-                TextStage(650, {"brief": 0.1, "response": 0.65, "given": 0.25}),
+                TextStage(1050, {"brief": 0.1, "response": 0.65, "given": 0.25}),
             ),
             num_figures=8000,
             pixelated_frac=0.1,

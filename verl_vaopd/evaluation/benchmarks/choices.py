@@ -67,4 +67,4 @@ def match_prompt(question: str, options: Mapping[str, str], response: str) -> st
 
 def fallback_rng(seed: int, question: str, response: str) -> random.Random:
     """Where a parser guesses: the same guess for the same seed, question and response, in whatever order."""
-    return random.Random(f"{seed}\n{question}\n{response}")
+    return random.Random(ascii((seed, question, response)))

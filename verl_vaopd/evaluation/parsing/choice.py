@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from verl_vaopd.evaluation.parsing.equality import answers_equal
 from verl_vaopd.evaluation.parsing.normalise import normalise_maths, normalise_text
-from verl_vaopd.evaluation.parsing.response import answer_candidates, strip_thinking
+from verl_vaopd.evaluation.parsing.response import marked_answers, strip_thinking
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -39,8 +39,11 @@ def chosen_letter(response: str, options: Mapping[str, str]) -> str | None:
         options: text by letter; texts may be empty where only the letters are known.
     """
     text = strip_thinking(response)
-    for candidate in [*answer_candidates(text), text.rstrip().rpartition("\n")[2]]:
-        letter = parse_choice(candidate, options)
+    for line, *sentence in [*marked_answers(text), [text.rstrip().rpartition("\n")[2]]]:
+        letter = parse_choice(line, options)
+        # The sentence "B" of the line "B. 60°" would hide that its text is another option's.
+        if letter is None and sentence and not _LETTER.match(normalise_maths(sentence[0])):
+            letter = parse_choice(sentence[0], options)
         if letter:
             return letter
     verdicts = [match[1] for match in _VERDICT.finditer(text) if match[1] in options]

@@ -17,6 +17,7 @@ import re
 import zlib
 from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import lru_cache
 from typing import NamedTuple
 
 from verl_vaopd.evaluation.parsing.expression import MAX_LENGTH, NotAnExpression, Number, evaluate
@@ -38,7 +39,7 @@ _RELATION = re.compile(r"[<>]|\\(?:le|ge|ne|in|cup|cap|perp|parallel|sim|pm|mp)(
 _NAME = re.compile(r"^[A-Za-z\\][A-Za-z0-9\\ _'{}]{0,24}(?:\( ?[A-Za-z] ?\))?$")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 _OPERATION = re.compile(r"[\d+*/^-]|\\frac|\\sqrt")
-_CLOSING = {"(": ")", "[": "]", "{": "}"}
+_ANGLE_FUNCTION = re.compile(r"(?:sin|cos|tan)(?![a-z])")  # degrees in it are no unit of the result
 
 
 class _Answer(NamedTuple):
@@ -80,6 +81,7 @@ def list_items(text: str) -> list[str]:
     return _read(text).items if len(text) <= MAX_LENGTH else [text]
 
 
+@lru_cache(maxsize=4096)
 def _read(text: str) -> _Answer:
     text = _HEDGE.sub("", normalise_maths(text))
     if text.startswith("\\{") and text.endswith("\\}"):
@@ -158,7 +160,7 @@ class _Quantity(NamedTuple):
 
 def _quantity(text: str) -> _Quantity | None:
     currency = _CURRENCIES.get(text[:1])
-    number, unit = split_unit(text[1:].strip() if currency else text)
+    number, unit = (text, None) if _ANGLE_FUNCTION.search(text) else split_unit(text[1:].strip() if currency else text)
     if currency and unit is None:
         unit = Unit(Fraction(1), ((currency, 1),))
     magnitude = _MAGNITUDE.match(number)

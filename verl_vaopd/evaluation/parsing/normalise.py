@@ -10,6 +10,7 @@ r"""One spelling for what can be spelled in many ways: LaTeX, unicode signs, mar
 import re
 import unicodedata
 
+_WIDE = {wide: wide - 0xFEE0 for wide in range(ord("！"), ord("～") + 1)}
 _SIGNS = str.maketrans(
     {
         **dict.fromkeys("−–—‒―‐‑﹣－", "-"),
@@ -67,9 +68,10 @@ _REPLACED = [
 ]
 _THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:(?:,|\{,\})\d{3})+(?![\d,])", re.ASCII)
 _MAX_NESTING = 4  # of \text{...} in \text{...}
-_POWER = re.compile(r"(?<=[\w)])\*\*(?=[\d(])")  # as in Python; any other ** is bold face
+_POWER = re.compile(r"(?:(?<=[\d)])|(?<=\b[A-Za-z]))\*\*(?=[\d(])")  # as in Python; any other ** is bold face
 _MARKDOWN = re.compile(r"\*{2,3}|`+|<{2,}|>{2,}")
-_QUOTES = " \t\n'\"<>*"
+_QUOTES = " \t\n'\"*"
+_TAGGED = re.compile(r"<([^<>]*)>")
 
 
 def normalise_maths(text: str) -> str:
@@ -87,7 +89,9 @@ def normalise_maths(text: str) -> str:
     for pattern, by in _REPLACED:
         text = pattern.sub(by, text)
     text = _ROOT_OF_NUMBER.sub(r"\\sqrt{\1}", text)
-    return text.strip(_QUOTES).removesuffix(".").strip(_QUOTES)
+    text = text.strip(_QUOTES).removesuffix(".").removesuffix("。").strip(_QUOTES)
+    tagged = _TAGGED.fullmatch(text)
+    return tagged[1].strip(_QUOTES) if tagged else text
 
 
 def join_thousands(text: str) -> str:
@@ -103,4 +107,4 @@ def normalise_text(text: str) -> str:
 
 def fold_wide(text: str) -> str:
     """Full-width ASCII, as Chinese and Japanese texts have it, to plain; NFKC would also lift exponents to the line."""
-    return "".join(chr(ord(c) - 0xFEE0) if "！" <= c <= "～" else c for c in text)
+    return text.translate(_WIDE)

@@ -7,7 +7,7 @@ import re
 
 _THINK_TAG = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 _BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\.|[{}]", re.DOTALL)
-_ANSWER_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
+_ANSWER_TAG = re.compile(r"<(/?)answer>(?!\s?:)", re.IGNORECASE)  # with a colon it is a mark
 # "answer:", "the answer is", "**Answer**:", "<Answer>: <<", "correct option is (", a line "### Answer"
 _MARK = re.compile(
     r"(?:\banswer|\bcorrect (?:option|choice)|答案)[\s*_>\]\"')]{0,6}"

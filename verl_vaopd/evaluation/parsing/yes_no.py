@@ -29,7 +29,6 @@ def said_yes_or_no(response: str) -> str | None:
 
 def parse_yes_no(answer: str) -> str | None:
     """The same of an answer."""
-    words = normalise_text(answer)
-    first = _FIRST.match(words)
-    found = {first[1]} if first else set(_WORD.findall(words))
+    first = _FIRST.match(normalise_text(answer.lstrip().partition("\n")[0]))
+    found = {first[1]} if first else set(_WORD.findall(normalise_text(answer)))
     return found.pop().capitalize() if len(found) == 1 else None

@@ -1,0 +1,113 @@
+"""A benchmark's headline as a function of how often each cluster counts: what resampling whole clusters needs.
+
+Axes: P passes, M components, C clusters, R resamples.
+
+Every headline is a mean of components, each the mean over units that lie within one cluster: questions, WeMath's
+problems, HallusionBench's figures. So with numerator and denominator of every cluster it is, for cluster weights w,
+
+    headline(w) = mean over passes and components of (w . numerator) / (w . denominator)
+
+and with all weights 1 what Benchmark.aggregate says. Both come from aggregate itself, asked about single clusters, so
+no benchmark's grouping is written down twice. Scores are shares in [0, 1] here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from verl_vaopd.evaluation.benchmark import Benchmark
+from verl_vaopd.evaluation.statistics import cluster_bootstrap_interval
+
+Rows = Sequence[Mapping[str, Any]]
+
+COMPONENTS = {"hallusionbench": ("aAcc", "fAcc", "qAcc")}
+"""Of which a headline is the mean; every other headline is its only component."""
+
+
+@dataclass(frozen=True)
+class Headline:
+    """Numerators and denominators [P, M, C] float64; a denominator is in units of any one cluster's."""
+
+    numerators: np.ndarray
+    denominators: np.ndarray
+    clusters: tuple[str, ...]
+
+    def value(self) -> float:
+        """The headline; NaN where nothing was scored."""
+        return float(self.resampled(np.ones((1, len(self.clusters))))[0])
+
+    def resampled(self, weights: np.ndarray) -> np.ndarray:
+        """[R] under each row of weights [R, C]."""
+        numerators, denominators = (terms @ weights.T for terms in (self.numerators, self.denominators))  # [P, M, R]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return (numerators / denominators).mean(axis=(0, 1))
+
+    def influences(self) -> np.ndarray:
+        """[C]: what each cluster adds to the headline's deviation from its expectation, to first order; sum 0."""
+        totals = self.denominators.sum(axis=2, keepdims=True)
+        ratios = self.numerators.sum(axis=2, keepdims=True) / totals
+        return ((self.numerators - ratios * self.denominators) / totals).mean(axis=(0, 1))
+
+    def contributions(self) -> np.ndarray:
+        """[C]: the part of the headline that comes from each cluster; their sum is the headline."""
+        return (self.numerators / self.denominators.sum(axis=2, keepdims=True)).mean(axis=(0, 1))
+
+    def interval(self) -> tuple[float, float]:
+        """95 % bootstrap interval over clusters."""
+        return cluster_bootstrap_interval(np.zeros(len(self.clusters)), statistic=lambda _, w: self.resampled(w))
+
+    def standard_error(self) -> float:
+        """As standard_error_of of the influences."""
+        return standard_error_of(self.influences())
+
+
+def standard_error_of(influences: np.ndarray) -> float:
+    """Clustered standard error sqrt(C / (C - 1) * sum of squares) of influences [C] with sum 0; NaN for C < 2."""
+    count = len(influences)
+    return math.sqrt(count / (count - 1) * float(np.square(influences).sum())) if count > 1 else math.nan
+
+
+def headline(benchmark: Benchmark, passes: Sequence[Rows], cluster_of: Sequence[str]) -> Headline:
+    """The terms of a benchmark's headline.
+
+    Args:
+        benchmark: whose rows they are.
+        passes: P times the scored rows of all questions, in one order.
+        cluster_of: cluster of every question.
+    """
+    clusters = tuple(dict.fromkeys(cluster_of))
+    members: dict[str, list[int]] = {cluster: [] for cluster in clusters}
+    for number, cluster in enumerate(cluster_of):
+        members[cluster].append(number)
+    terms = [_terms(benchmark, [[rows[i] for i in members[cluster]] for cluster in clusters]) for rows in passes]
+    return Headline(np.stack([of_pass[0] for of_pass in terms]), np.stack([of_pass[1] for of_pass in terms]), clusters)
+
+
+def _terms(benchmark: Benchmark, groups: Sequence[Rows]) -> tuple[np.ndarray, np.ndarray]:
+    """Numerators and denominators [M, C] of one pass; groups: the rows of every cluster."""
+    values = np.array([_components(benchmark, rows) for rows in groups]).T  # NaN: no unit of the component
+    denominators = np.zeros_like(values)
+    for number, present in enumerate(~np.isnan(values)):
+        if present.any():
+            reference = _with_hits(groups[int(np.flatnonzero(present)[0])], 0.0)
+            for cluster in np.flatnonzero(present):
+                # Beside a reference where nothing is right, a cluster where all is right scores d / (d + reference).
+                both = [*_with_hits(_renamed(groups[cluster]), 1.0), *reference]
+                share = _components(benchmark, both)[number]
+                denominators[number, cluster] = share / (1.0 - share)
+    return np.nan_to_num(values) * denominators, denominators
+
+
+def _components(benchmark: Benchmark, rows: Rows) -> list[float]:
+    metrics = benchmark.aggregate(rows)
+    names = COMPONENTS.get(benchmark.name, (benchmark.headline,))
+    return [metrics[name] / (benchmark.max_points if name == benchmark.headline else 100.0) for name in names]
+
+
+def _with_hits(rows: Rows, hit: float) -> list[dict[str, Any]]:
+    return [{**row, "hit": None if row["hit"] is None else hit} for row in rows]
