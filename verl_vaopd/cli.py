@@ -1,4 +1,5 @@
-"""The command `vaopd`: train, collect, compare, two-stage, export, report, tinygeo build, doctor.
+"""The command `vaopd`: train, collect, compare, two-stage, eval, export, report, tinygeo build,
+doctor.
 
 A light process: it composes and checks the configuration, prepares the run directory and watches the training process.
 torch, Ray, verl, vLLM and transformers are imported only where a subcommand is about models.
@@ -10,8 +11,9 @@ import shlex
 import shutil
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 USAGE_ERROR = 2
 
@@ -21,6 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments[:2] == ["tinygeo", "build"]:  # the builder has a parser of its own
         return tinygeo_build(arguments[2:])
+    if arguments[:1] == ["eval"]:  # so has the evaluation
+        return _told(evaluate, arguments[1:])
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if options.command in (train, collect, compare, two_stage):
@@ -30,8 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
             options.overrides, rest = [*options.overrides, *rest], []
     if rest:
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    return _told(options.command, options)
+
+
+def _told(command: Callable[[Any], int], argument: object) -> int:
+    """Run a command; a user's mistake, and an interrupt, are told in one line."""
     try:
-        return options.command(options)
+        return command(argument)
     except ValueError as error:
         print(f"vaopd: {error}", file=sys.stderr)
         return USAGE_ERROR
@@ -133,6 +142,13 @@ def doctor(options: argparse.Namespace) -> int:
     return 0
 
 
+def evaluate(arguments: Sequence[str]) -> int:
+    """`vaopd eval`: benchmarks, tables, comparisons; its options are its own."""
+    from verl_vaopd.evaluation.eval_cli import main as run
+
+    return run(list(arguments))
+
+
 def tinygeo_build(arguments: Sequence[str]) -> int:
     """`vaopd tinygeo build`: make the tiny models; its options are the builder's own."""
     from verl_vaopd.data.tinygeo import build
@@ -189,6 +205,8 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("doctor", help="show versions, hardware and plugins")
     command.add_argument("--imports", action="store_true", help="also import verl and vLLM and check the registration")
     command.set_defaults(command=doctor)
+
+    commands.add_parser("eval", help="benchmarks, tables, comparisons; `vaopd eval --help` shows how")
 
     tinygeo = commands.add_parser("tinygeo", help="the embedded data set and its models")
     tinygeo_commands = tinygeo.add_subparsers(required=True, metavar="COMMAND")

@@ -4,23 +4,28 @@ Every data source has its own rule in `SCORERS`; there is no rule for an unknown
 these scores: they monitor rollouts and measure held-out accuracy.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any
 
-_BOX = "\\boxed{"
+# A box opens, or any brace.
+_BRACES = re.compile(r"\\boxed\{|[{}]")
 
 
 def boxes(text: str) -> list[str]:
-    """The contents of all balanced \\boxed{...} that are not inside another one, in order."""
-    found, position = [], text.find(_BOX)
-    while position >= 0:
-        start = position + len(_BOX)
-        end = _closing_brace(text, start)
-        if end is None:  # this box never closes; one inside it may
-            position = text.find(_BOX, start)
-            continue
-        found.append(text[start:end])
-        position = text.find(_BOX, end)
+    """The contents of all balanced \\boxed{...} that are not inside another one, in order. Linear in the text."""
+    open_braces: list[int | None] = []  # where a box's content starts; None for another brace
+    closed = []
+    for brace in _BRACES.finditer(text):
+        if brace.group() != "}":
+            open_braces.append(None if brace.group() == "{" else brace.end())
+        elif open_braces and (start := open_braces.pop()) is not None:
+            closed.append((start, brace.start()))
+    found, end = [], -1
+    for start, stop in sorted(closed):
+        if start > end:
+            found.append(text[start:stop])
+            end = stop
     return found
 
 
@@ -73,13 +78,3 @@ def compute_score(
 
 def _normalized(answer: str) -> str:
     return " ".join(answer.split())
-
-
-def _closing_brace(text: str, start: int) -> int | None:
-    """Index of the brace that closes the one before `start`; None if there is none."""
-    depth = 1
-    for index in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[index], 0)
-        if depth == 0:
-            return index
-    return None

@@ -1,7 +1,7 @@
-"""What k draws from a question's n samples hold: a right answer (pass@k), and how many different answers.
+"""What k draws from a question's n samples hold: a right answer (pass@k), how many different ones, a majority.
 
-Both count one thing, the chance that k samples drawn without replacement include one of a class of answers, so both
-are unbiased for k new samples (pass@k: Chen et al. 2021, arXiv:2107.03374, Eq. 1). Axes as in statistics.py.
+The first two count one thing, the chance that k samples drawn without replacement include one of a class of answers, so
+both are unbiased for k new samples (pass@k: Chen et al. 2021, arXiv:2107.03374, Eq. 1). Axes as in statistics.py.
 
 Where some samples failed, questions with fewer than k have no unbiased estimate. They are left out and counted
 (`n_empty_questions`), so that one failed answer among a thousand does not cost a report its largest k.
@@ -10,10 +10,14 @@ Where some samples failed, questions with fewer than k have no unbiased estimate
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import replace
+from itertools import combinations
+from math import comb
 
 import numpy as np
 
 from verl_vaopd.evaluation.statistics import Estimate, Values, chance_of_any, count_right, estimate_mean
+
+_MAX_SUBSETS = 20_000
 
 
 def estimate_pass_at_k(correct: Values, k: int, seed: int = 0) -> Estimate:
@@ -71,3 +75,45 @@ def _with_counts(estimate: Estimate, num: np.ndarray) -> Estimate:
     """Counts of samples in place of counts of questions."""
     n_samples = int(num.sum())
     return replace(estimate, n_samples=n_samples, n_missing_samples=int(num.max(initial=0)) * len(num) - n_samples)
+
+
+def question_majority(answers: Sequence[Sequence[Hashable]], correct: Values, k: int) -> np.ndarray:
+    """Chance that the most frequent answer among k of a question's samples is right.
+
+    Of equally frequent answers each counts alike. None, a response without an answer, has no vote; k samples without
+    any vote are wrong.
+
+    Args:
+        answers: [Q, n], or Q sequences, of the samples that are present.
+        correct: as answers, 0 or 1 (samples with one answer may differ: their mean counts).
+        k: number of samples drawn without replacement, at least 1.
+    Returns: [Q] float64, the mean over all subsets of k samples; NaN for a question with fewer than k.
+    Raises:
+        ValueError: k below 1, or more than 20,000 subsets.
+    """
+    _require_draws(k)
+    return np.array(
+        [_majority(list(of_question), list(hits), k) for of_question, hits in zip(answers, correct, strict=True)]
+    )
+
+
+def _majority(answers: list[Hashable], hits: list[float], k: int) -> float:
+    num_subsets = comb(len(answers), k)
+    if num_subsets == 0:
+        return float("nan")
+    if num_subsets > _MAX_SUBSETS:
+        raise ValueError(
+            f"k: got {k} of {len(answers)} samples, {num_subsets} subsets; expected at most {_MAX_SUBSETS}"
+        )
+    right: dict[Hashable, list[float]] = {}
+    for answer, hit in zip(answers, hits, strict=True):
+        right.setdefault(answer, []).append(hit)
+    share = {answer: sum(of_answer) / len(of_answer) for answer, of_answer in right.items()}
+    total = 0.0
+    for subset in combinations(answers, k):
+        votes = Counter(answer for answer in subset if answer is not None)
+        if votes:
+            most = max(votes.values())
+            winners = [share[answer] for answer, count in votes.items() if count == most]
+            total += sum(winners) / len(winners)
+    return total / num_subsets

@@ -31,7 +31,7 @@ COMPONENTS = {"hallusionbench": ("aAcc", "fAcc", "qAcc")}
 
 @dataclass(frozen=True)
 class Headline:
-    """Numerators and denominators [P, M, C] float64; a denominator is in units of any one cluster's."""
+    """Numerators and denominators [P, M, C] float64; a component's denominators are in units of one of them."""
 
     numerators: np.ndarray
     denominators: np.ndarray
@@ -50,8 +50,9 @@ class Headline:
     def influences(self) -> np.ndarray:
         """[C]: what each cluster adds to the headline's deviation from its expectation, to first order; sum 0."""
         totals = self.denominators.sum(axis=2, keepdims=True)
-        ratios = self.numerators.sum(axis=2, keepdims=True) / totals
-        return ((self.numerators - ratios * self.denominators) / totals).mean(axis=(0, 1))
+        with np.errstate(invalid="ignore"):  # nothing scored: NaN
+            ratios = self.numerators.sum(axis=2, keepdims=True) / totals
+            return ((self.numerators - ratios * self.denominators) / totals).mean(axis=(0, 1))
 
     def contributions(self) -> np.ndarray:
         """[C]: the part of the headline that comes from each cluster; their sum is the headline."""
@@ -85,7 +86,10 @@ def headline(benchmark: Benchmark, passes: Sequence[Rows], cluster_of: Sequence[
     for number, cluster in enumerate(cluster_of):
         members[cluster].append(number)
     terms = [_terms(benchmark, [[rows[i] for i in members[cluster]] for cluster in clusters]) for rows in passes]
-    return Headline(np.stack([of_pass[0] for of_pass in terms]), np.stack([of_pass[1] for of_pass in terms]), clusters)
+    numerators, denominators = (np.stack(of_passes) for of_passes in zip(*terms, strict=True))
+    if (denominators == denominators[0]).all():  # the mean of such ratios is the ratio of the mean: P times as fast
+        numerators, denominators = numerators.mean(axis=0, keepdims=True), denominators[:1]
+    return Headline(numerators, denominators, clusters)
 
 
 def _terms(benchmark: Benchmark, groups: Sequence[Rows]) -> tuple[np.ndarray, np.ndarray]:
@@ -93,13 +97,15 @@ def _terms(benchmark: Benchmark, groups: Sequence[Rows]) -> tuple[np.ndarray, np
     values = np.array([_components(benchmark, rows) for rows in groups]).T  # NaN: no unit of the component
     denominators = np.zeros_like(values)
     for number, present in enumerate(~np.isnan(values)):
-        if present.any():
-            reference = _with_hits(groups[int(np.flatnonzero(present)[0])], 0.0)
-            for cluster in np.flatnonzero(present):
-                # Beside a reference where nothing is right, a cluster where all is right scores d / (d + reference).
-                both = [*_with_hits(_renamed(groups[cluster]), 1.0), *reference]
-                share = _components(benchmark, both)[number]
-                denominators[number, cluster] = share / (1.0 - share)
+        if not present.any():
+            continue
+        first, *others = np.flatnonzero(present)
+        denominators[number, first] = 1.0
+        reference = _with_hits(groups[first], 0.0)
+        for cluster in others:
+            # Beside the first, where nothing is right, a cluster where all is right scores d / (d + 1).
+            share = _components(benchmark, [*_with_hits(groups[cluster], 1.0), *reference])[number]
+            denominators[number, cluster] = share / (1.0 - share)
     return np.nan_to_num(values) * denominators, denominators
 
 

@@ -72,10 +72,11 @@ class CachedJudge:
             known = self._replies.get(key)
             if known is None:
                 reply = self._replies[key] = Future()
-            else:
-                self.usage.from_cache += 1
-        if known is not None:  # or being asked by another thread
-            return known.result()
+        if known is not None:
+            text = known.result()  # waits, where another thread is asking
+            with self._lock:
+                self.usage.from_cache += text is not None
+            return text
         try:
             reply.set_result(self._ask(key, prompt))
         except BaseException as error:

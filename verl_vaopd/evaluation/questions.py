@@ -118,7 +118,8 @@ def _image_key(part: ImagePart) -> str:
 def _where_to_get(name: str, data: Path) -> str:
     published, tsv = PUBLISHED.get(name, (None, None))
     if published is None:
-        return f"name it with files.{name}=PATH"
+        made = f"a training with dataset=tinygeo writes {data / name}; " if name == "tinygeo" else ""
+        return f"{made}name it with files.{name}=PATH"
     ways = [f"get it with `hf download {published} --repo-type dataset --local-dir {data / name}`"]
     ways += [f"take VLMEvalKit's {tsv}.tsv"] if tsv else []
     return f"{' or '.join(ways)}, or name it with files.{name}=PATH"

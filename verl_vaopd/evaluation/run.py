@@ -27,7 +27,7 @@ from verl_vaopd.evaluation.requests import Request, Source, row_of
 from verl_vaopd.evaluation.sampling import VllmSource, pixel_limits
 from verl_vaopd.evaluation.settings import benchmark_names, out_directory
 from verl_vaopd.evaluation.storage import Journal, fingerprint, read_rows
-from verl_vaopd.platform.vllm_engine import request_seed
+from verl_vaopd.platform.vllm_engine import request_seed, set_cpu_environment
 from verl_vaopd.trainer.run_dir import CHECKPOINTS, CONFIG
 
 _JUDGE_CACHE = "judge-cache.jsonl"
@@ -160,6 +160,8 @@ def _model(settings: DictConfig) -> Model:
 
 def _exported(run: Path) -> Path:
     """The best checkpoint of a run as a Hugging Face directory, made if it is not there yet."""
+    if not probe_gpus():
+        set_cpu_environment()
     from verl_vaopd.trainer.export import export, resolve_checkpoint
 
     out = run / "export" / resolve_checkpoint(run, "best").name

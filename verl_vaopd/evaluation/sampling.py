@@ -22,6 +22,7 @@ from verl_vaopd.evaluation.requests import Request, Response
 from verl_vaopd.platform.vllm_engine import cpu_engine_options, forget, set_cpu_environment
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
     from vllm import RequestOutput, SamplingParams
 
 _PIXELS_IN_ENGINE = 80_000_000
@@ -89,16 +90,22 @@ class VllmSource:
 
     def _enqueue(self, request: Request) -> str:
         try:
-            (key,) = self._engine.enqueue_chat(
-                [[{"role": "user", "content": message_content(request.question)}]],
-                self._params(request),
-                use_tqdm=False,
-                mm_processor_kwargs=pixel_limits(self._settings, request.benchmark),
-            )
+            (key,) = self._engine.enqueue([self._prompt(request)], [self._params(request)], use_tqdm=False)
         except ValueError as error:
             raise ValueError(f"{request.benchmark}: question {request.question.id}: {error}") from error
         # vLLM gives back its own name of the request, our number with a suffix; outputs have the number.
         return key.partition("-")[0]
+
+    def _prompt(self, request: Request) -> dict[str, Any]:
+        """The user's message in the model's chat template, one placeholder per image, and the images."""
+        messages = [{"role": "user", "content": message_content(request.question)}]
+        tokenizer = self._engine.get_tokenizer()
+        text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+        prompt: dict[str, Any] = {"prompt": text}
+        if images := images_of(request.question):
+            limits = pixel_limits(self._settings, request.benchmark)
+            prompt |= {"multi_modal_data": {"image": images}, "mm_processor_kwargs": limits}
+        return prompt
 
     def _params(self, request: Request) -> SamplingParams:
         from vllm import SamplingParams
@@ -112,17 +119,18 @@ class VllmSource:
         )
 
     def _pixels(self, request: Request) -> int:
-        images = [part.image for part in request.question.content if isinstance(part, ImagePart)]
         most = pixel_limits(self._settings, request.benchmark).get("max_pixels", math.inf)
-        return int(sum(min(image.width * image.height, most) for image in images))
+        return int(sum(min(image.width * image.height, most) for image in images_of(request.question)))
 
 
-def message_content(question: Question) -> list[dict[str, Any]]:
-    """The parts of a user message as vLLM takes them."""
-    return [
-        {"type": "text", "text": part} if isinstance(part, str) else {"type": "image_pil", "image_pil": part.image}
-        for part in question.content
-    ]
+def message_content(question: Question) -> list[dict[str, str]]:
+    """The parts of a user message as chat templates take them: images as placeholders."""
+    return [{"type": "text", "text": part} if isinstance(part, str) else {"type": "image"} for part in question.content]
+
+
+def images_of(question: Question) -> list[Image]:
+    """Its images, in order, RGB."""
+    return [part.image for part in question.content if isinstance(part, ImagePart)]
 
 
 def pixel_limits(settings: DictConfig, benchmark: str) -> dict[str, int]:

@@ -9,6 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from verl_vaopd.config.schema import DatasetConfig
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
@@ -91,11 +92,22 @@ def parse(words: Sequence[str]) -> DictConfig:
         raise ValueError(f"eval: got {not_pairs[0]!r}, expected KEY=VALUE, such as model=DIR benchmarks=all n=8")
     try:
         settings = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.from_dotlist(list(words)))
-    except OmegaConfBaseException as error:
-        raise ValueError(f"eval: {_first_line(error)}; `vaopd eval --help` lists the keys") from None
+    except (OmegaConfBaseException, YAMLError) as error:
+        raise ValueError(f"eval: {_first_line(error)}; `vaopd eval --keys` lists them") from None
     assert isinstance(settings, DictConfig)
     _check(settings)
     return settings
+
+
+def defaults() -> str:
+    """All keys with their defaults, one KEY=VALUE per line."""
+    lines = []
+    for key, value in OmegaConf.to_container(OmegaConf.structured(Settings)).items():
+        if isinstance(value, dict):
+            lines += [f"{key}.{name}={_word(of_name)}" for name, of_name in value.items()] or [f"{key}.NAME=VALUE"]
+        else:
+            lines.append(f"{key}={_word(value)}")
+    return "\n".join(lines) + "\n"
 
 
 def benchmark_names(settings: DictConfig) -> tuple[str, ...]:
@@ -126,8 +138,8 @@ def _check(settings: DictConfig) -> None:
     if bool(settings.model) == bool(settings.responses):
         got = "both" if settings.model else "neither"
         raise ValueError(
-            f"eval: got {got} of model= and responses=; expected one: model=DIR to sample here, model=NAME endpoint=URL "
-            "to ask a server, or responses=FILE made elsewhere"
+            f"eval: got {got} of model= and responses=; expected one: model=DIR to sample here, model=NAME "
+            "endpoint=URL to ask a server, or responses=FILE made elsewhere"
         )
     if settings.endpoint and settings.responses:
         raise ValueError("eval: got endpoint= and responses=; expected one of them; leave one out")
@@ -139,12 +151,21 @@ def _check(settings: DictConfig) -> None:
         raise ValueError(
             f"temperature, top_p: got {settings.temperature}, {settings.top_p}; expected at least 0, and in (0, 1]"
         )
-    for name in benchmark_names(settings):
+    names = benchmark_names(settings)
+    not_asked = [name for name in settings.files if name not in names]
+    if not_asked:
+        raise ValueError(f"files.{not_asked[0]}: expected one of the benchmarks asked for: {', '.join(names)}")
+    for name in names:
         if settings.protocol not in BENCHMARKS[name].protocols:
             raise ValueError(
                 f"protocol: got {settings.protocol!r}, expected {' or '.join(BENCHMARKS[name].protocols)} for {name}"
             )
 
 
+def _word(value: Any) -> str:
+    return "null" if value is None else str(value)
+
+
 def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]
+    key = getattr(error, "full_key", None)
+    return (f"{key}: " if key else "") + str(error).splitlines()[0]

@@ -11,10 +11,13 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
+
+_SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 Row = dict[str, Any]
 Identity = Mapping[str, Any]
@@ -102,7 +105,10 @@ def fingerprint(value: Any) -> str:
 
 def encode(row: Mapping[str, Any]) -> str:
     """One line of JSON, its end included; published values that JSON lacks (dates) as text."""
-    return json.dumps(row, ensure_ascii=False, default=str) + "\n"
+    line = json.dumps(row, ensure_ascii=False, default=str)
+    if not line.isascii() and _SURROGATE.search(line):  # half a character, which UTF-8 cannot hold
+        line = json.dumps(row, default=str)
+    return line + "\n"
 
 
 def require_same(path: Path, stored: Identity, now: Identity) -> None:

@@ -31,6 +31,8 @@ CASES = [
     ("答案是 B。", ANGLES, "B"),
     ("So option C is correct.", ANGLES, "C"),
     ("(C) is the right answer, A is not.", ANGLES, "C"),
+    ("I see that C is the correct answer here", ANGLES, "C"),
+    ("Since the angle at A is right, I do not know.", ANGLES, None),
     ("I looked.\n\nB", ANGLES, "B"),
     # In a box.
     (r"\boxed{B}", ANGLES, "B"),

@@ -21,6 +21,7 @@ from verl_vaopd.evaluation.benchmark import (
     accuracy_by,
     ask,
     field,
+    is_present,
 )
 from verl_vaopd.evaluation.benchmarks.choices import score_by_rule
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
@@ -50,8 +51,9 @@ class MathVerse(Benchmark):
         return str(field(fields, "sample_index", "index"))
 
     def cluster(self, fields: Fields, images: Sequence[ImagePart]) -> str:
-        """The problem, in all its versions."""
-        return str(field(fields, "problem_index"))
+        """The problem, in all its versions; the image where the row does not say which."""
+        known = is_present(fields.get("problem_index"))
+        return str(fields["problem_index"]) if known else super().cluster(fields, images)
 
     def rule(self, fields: Fields, response: str) -> Verdict:
         """The letter of the final answer, or its value."""

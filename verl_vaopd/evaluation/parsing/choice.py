@@ -24,8 +24,10 @@ _LETTER_AND_TEXT = re.compile(
 )
 _REASON = re.compile(r"^(?:because|since|as|which|for|due to|is (?:the )?(?:correct|right)|[-–—(])", re.IGNORECASE)
 _SECOND_LETTER = re.compile(r"^\W{0,3}(?:and|or|&|/|,)?\W{0,3}[A-J](?:\W|$)")
+# "option C is correct", "(C) is right", "C is the correct answer"; not "angle A is right"
 _VERDICT = re.compile(
-    r"(?<![\w(])(?:option |choice |answer )?\(?([A-J])\)? is (?:the )?(?:correct|right)(?: answer| option| choice)?",
+    r"(?:(?:option|choice|answer) \(?([A-J])\)?|\(([A-J])\)) is (?:the )?(?:correct|right)"
+    r"|(?<!\w)([A-J]) is the (?:correct|right) (?:answer|option|choice)",
     re.IGNORECASE,
 )
 _OPTIONS_LABEL = re.compile(r"(?:choices|options)\s{0,2}:", re.IGNORECASE)
@@ -46,8 +48,8 @@ def chosen_letter(response: str, options: Mapping[str, str]) -> str | None:
             letter = parse_choice(sentence[0], options)
         if letter:
             return letter
-    verdicts = [match[1] for match in _VERDICT.finditer(text) if match[1] in options]
-    return verdicts[-1] if verdicts else None
+    verdicts = [match[1] or match[2] or match[3] for match in _VERDICT.finditer(text)]
+    return verdicts[-1] if verdicts and verdicts[-1] in options else None
 
 
 def parse_choice(answer: str, options: Mapping[str, str]) -> str | None:

@@ -1,0 +1,84 @@
+from pathlib import Path
+
+import pytest
+
+from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
+from verl_vaopd.evaluation.questions import PUBLISHED, data_path, require_data
+from verl_vaopd.evaluation.settings import benchmark_names, defaults, out_directory, parse
+from verl_vaopd.evaluation.tables import AVERAGES, TITLES
+
+
+def test_words_become_settings():
+    settings = parse(
+        ["model=m", "n=4", "judge.model=j", "protocol=official", "engine.max_model_len=9", "max_pixels=null"]
+    )
+    assert (settings.model, settings.n, settings.judge.model, settings.max_pixels) == ("m", 4, "j", None)
+    assert settings.engine == {"max_model_len": 9}
+    assert (settings.temperature, settings.top_p, settings.max_tokens) == (1.0, 1.0, 4096)
+    assert benchmark_names(settings) == PAPER
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["model=m", "samples=4"], "'samples' not in 'Settings'; `vaopd eval --keys`"),
+        (["model=m", "n=many"], "n: Value 'many'"),
+        (["model=m", "n=0"], "n: got 0, expected at least 1"),
+        (["model=m", "limit=0"], "limit: got 0"),
+        (["model=m", "top_p=0"], "temperature, top_p: got 1.0, 0.0"),
+        (["model"], "got 'model', expected KEY=VALUE"),
+        (["n=8"], "got neither of model= and responses="),
+        (["model=m", "responses=r"], "got both of model= and responses="),
+        (["model=m", "benchmarks=ai2d,mmlu"], "benchmarks: got mmlu, expected all, or some of wemath, "),
+        (["model=m", "benchmarks="], "benchmarks: Incompatible value 'None'"),
+        (["model=m", "benchmarks=,"], "eval: while parsing"),
+        (["model=m", "benchmarks=' '"], "benchmarks: got none"),
+        (["model=m", "benchmarks=ai2d", "files.mmmu=x"], "files.mmmu: expected one of the benchmarks asked for: ai2d"),
+        (["model=m", "protocol=strict"], "protocol: got 'strict'"),
+        (["model=m", "benchmarks=geo3k", "protocol=official"], "expected rule for geo3k"),
+    ],
+)
+def test_mistakes_are_told(words, message):
+    with pytest.raises(ValueError) as error:
+        parse(words)
+    assert message in str(error.value)
+
+
+def test_benchmarks_are_each_taken_once():
+    assert benchmark_names(parse(["model=m", "benchmarks=geo3k, ai2d,all"])) == (
+        "geo3k",
+        "ai2d",
+        *(name for name in PAPER if name != "ai2d"),
+    )
+
+
+def test_a_run_is_named_after_what_answers():
+    assert out_directory(parse(["model=Qwen/Qwen3-VL-2B-Instruct"])) == Path("eval/Qwen3-VL-2B-Instruct")
+    assert out_directory(parse(["responses=made/elsewhere.jsonl"])) == Path("eval/elsewhere")
+    assert out_directory(parse(["model=m", "out=here"])) == Path("here")
+
+
+def test_all_defaults_are_told():
+    lines = defaults().splitlines()
+    assert {"n=8", "model=null", "judge.concurrency=16", "files.NAME=VALUE"} <= set(lines)
+
+
+def test_data_are_found_by_their_usual_names(tmp_path):
+    settings = parse(["model=m", f"data={tmp_path}"])
+    with pytest.raises(ValueError) as error:
+        require_data(settings, ["mathvista", "custom"])
+    told = str(error.value)
+    assert "hf download AI4Math/MathVista" in told and "MathVista_MINI.tsv" in told and "files.custom=PATH" in told
+    for name in ("MathVista", "MathVista_MINI.tsv", "mathvista"):  # ever more preferred
+        (tmp_path / name).mkdir()
+        assert data_path(settings, "mathvista") == tmp_path / name
+    named = parse(["model=m", f"data={tmp_path}", f"files.mathvista={tmp_path / 'MathVista'}"])
+    assert data_path(named, "mathvista") == tmp_path / "MathVista"
+    with pytest.raises(ValueError, match=r"files\.mathvista: got .*none"):
+        data_path(parse(["model=m", f"files.mathvista={tmp_path / 'none'}"]), "mathvista")
+
+
+def test_every_benchmark_has_its_place_in_tables():
+    assert set(TITLES) == set(BENCHMARKS)
+    assert sorted(name for names in AVERAGES.values() for name in names) == sorted(PAPER)
+    assert set(PUBLISHED) == {*PAPER, "geo3k"}

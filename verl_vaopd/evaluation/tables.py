@@ -1,0 +1,249 @@
+"""`vaopd eval table`: the layout of the paper's Table 1, with intervals, and beside every score what it is made of."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import NormalDist
+from typing import Any
+
+from verl_vaopd.analysis.tables import ABSENT, markdown_table, write_csv
+from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
+from verl_vaopd.evaluation.results import Result, benchmarks_in, common_protocol, read_result
+from verl_vaopd.trainer.run_dir import write_text
+
+AVERAGES = {
+    "Math avg": ("wemath", "mathvista", "mathverse"),
+    "Visual avg": ("hallusionbench", "ai2d", "mmmu", "mmstar", "ocrbench"),
+}
+TITLES = {
+    "wemath": "WeMath",
+    "mathvista": "MathVista",
+    "mathverse": "MathVerse",
+    "hallusionbench": "HalluB",
+    "ai2d": "AI2D",
+    "mmmu": "MMMU",
+    "mmstar": "MMStar",
+    "ocrbench": "OCRBench",
+    "geo3k": "Geo3K",
+    "tinygeo": "TinyGeo",
+    "custom": "Custom",
+}
+_NORMAL = NormalDist().inv_cdf(0.975)
+
+
+@dataclass(frozen=True)
+class Score:
+    """In per cent, whatever the benchmark is out of."""
+
+    value: float
+    low: float
+    high: float
+    standard_error: float
+
+    def __str__(self) -> str:
+        """`46.6 [44.0, 49.1]`"""
+        if math.isnan(self.value):
+            return ABSENT
+        limits = "" if math.isnan(self.low) else f" [{self.low:.1f}, {self.high:.1f}]"
+        return f"{self.value:.1f}{limits}"
+
+
+def score_of(result: Result) -> Score:
+    """The headline with its 95 % bootstrap interval over clusters."""
+    terms = result.headline
+    low, high = terms.interval()
+    return Score(*(100.0 * value for value in (terms.value(), low, high, terms.standard_error())))
+
+
+def average(scores: Sequence[Score]) -> Score:
+    """Mean of independent scores; the interval is normal, from their clustered standard errors."""
+    value = math.fsum(score.value for score in scores) / len(scores)
+    error = math.sqrt(math.fsum(score.standard_error**2 for score in scores)) / len(scores)
+    return Score(value, value - _NORMAL * error, value + _NORMAL * error, error)
+
+
+def make_tables(runs: Sequence[Path], protocol: str | None, out: Path) -> str:
+    """Write table.md, table.tex, table.html, table.csv (scores) and details.csv (all metrics) into a directory.
+
+    Args:
+        runs: run directories; a run's name is that of its directory.
+        protocol: None: the only one that all runs have.
+        out: made if it is not there.
+    Returns: the text of table.md.
+    Raises:
+        ValueError: no scores, two protocols, and runs that were asked other questions or judged by other judges.
+    """
+    chosen = common_protocol(runs, protocol)
+    results = [{name: read_result(run, name, chosen) for name in benchmarks_in(run, chosen)} for run in runs]
+    require_comparable(results)
+    names = [run.resolve().name for run in runs]
+    scores = [{name: score_of(result) for name, result in of_run.items()} for of_run in results]
+    layout = _layout({name for of_run in scores for name in of_run})
+    rows = [["model", *(TITLES.get(column, column) for column in layout)]]
+    rows += [
+        [name, *(str(_cell(of_run, column) or ABSENT) for column in layout)]
+        for name, of_run in zip(names, scores, strict=True)
+    ]
+    details = [
+        _detail(name, title, result, of_run[title])
+        for name, of_run, of_results in zip(names, scores, results, strict=True)
+        for title, result in of_results.items()
+    ]
+    caption = f"{_measure(results)}, protocol {chosen}, per cent, with 95 % intervals over clusters of questions"
+    text = (
+        "\n\n".join([f"{caption}.", markdown_table(rows), markdown_table(_beside(details)), _how(names, results)])
+        + "\n"
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "table.md", text)
+    write_text(out / "table.tex", latex(rows, caption))
+    write_text(out / "table.html", as_html([rows, _beside(details)], caption))
+    write_csv(out / "table.csv", [_csv_row(name, of_run, layout) for name, of_run in zip(names, scores, strict=True)])
+    write_csv(out / "details.csv", details)
+    return text
+
+
+def require_comparable(results: Sequence[Mapping[str, Result]]) -> None:
+    """Check that the scores of a benchmark mean the same in all runs.
+
+    Raises:
+        ValueError: other questions or another judge.
+    """
+    for name in BENCHMARKS:
+        there = [of_run[name].identity for of_run in results if name in of_run]
+        for key in ("questions", "judge"):
+            if any(identity[key] != there[0][key] for identity in there):
+                told = " and ".join(dict.fromkeys(str(identity[key]) for identity in there))
+                raise ValueError(
+                    f"{name}: got runs with different {key} ({told}), expected the same; evaluate them alike, or make "
+                    "a table of each"
+                )
+
+
+def latex(rows: Sequence[Sequence[str]], caption: str) -> str:
+    """A booktabs table; the limits of a score stand small beside it."""
+    lines = [" & ".join(_latex_cell(cell) for cell in row) + r" \\" for row in rows]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{_latex_text(caption)}.}}",
+            rf"\begin{{tabular}}{{l{'c' * (len(rows[0]) - 1)}}}",
+            r"\toprule",
+            lines[0],
+            r"\midrule",
+            *lines[1:],
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def as_html(tables: Sequence[Sequence[Sequence[str]]], caption: str) -> str:
+    """A page with the tables."""
+    parts = []
+    for rows in tables:
+        head = "".join(f"<th>{html.escape(cell)}</th>" for cell in rows[0])
+        body = "\n".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows[1:]
+        )
+        parts.append(f"<table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>")
+    style = "table{border-collapse:collapse;margin:1em 0}td,th{padding:.2em .7em;text-align:right}" + (
+        "td:first-child,th:first-child{text-align:left}thead{border-bottom:1px solid}"
+    )
+    page = f'<!doctype html>\n<meta charset="utf-8">\n<title>Evaluation</title>\n<style>{style}</style>\n'
+    return page + f"<p>{html.escape(caption)}.</p>\n" + "\n".join(parts) + "\n"
+
+
+def _layout(present: set[str]) -> list[str]:
+    """Columns: those of the paper with their averages if there is any of them, then the others."""
+    columns: list[str] = []
+    if present & set(PAPER):
+        for title, names in AVERAGES.items():
+            columns += [*names, title]
+    return columns + [name for name in BENCHMARKS if name in present and name not in PAPER]
+
+
+def _cell(scores: Mapping[str, Score], column: str) -> Score | None:
+    """A benchmark's score, or an average of which nothing is missing."""
+    if column not in AVERAGES:
+        return scores.get(column)
+    found = [scores[name] for name in AVERAGES[column] if name in scores]
+    return average(found) if len(found) == len(AVERAGES[column]) else None
+
+
+def _csv_row(name: str, scores: Mapping[str, Score], layout: Sequence[str]) -> dict[str, Any]:
+    row: dict[str, Any] = {"model": name}
+    for column in layout:
+        score, title = _cell(scores, column), TITLES.get(column, column)
+        known = score is not None and not math.isnan(score.value)
+        for suffix, key in (("", "value"), (" low", "low"), (" high", "high")):
+            row[title + suffix] = getattr(score, key) if known else None
+    return row
+
+
+def _detail(run: str, name: str, result: Result, score: Score) -> dict[str, Any]:
+    detail = {
+        "model": run,
+        "benchmark": TITLES[name],
+        "questions": len(result.questions),
+        "n": result.n,
+        "score": score.value,
+        "low": score.low,
+        "high": score.high,
+        **result.shares(),
+        "pass_at_n": 100.0 * result.pass_at_n(),
+        "majority_at_n": 100.0 * result.majority_at_n(),
+        **result.metrics,
+    }
+    return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in detail.items()}
+
+
+_BESIDE = {
+    "unparsed": "unparsed %",
+    "truncated": "truncated %",
+    "judge_failed": "not judged %",
+    "failed": "failed %",
+    "mean_length": "mean length",
+    "pass_at_n": "pass@n",
+    "majority_at_n": "majority@n",
+}
+
+
+def _beside(details: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    rows = [["model", "benchmark", "questions", "n", "score", *_BESIDE.values()]]
+    for detail in details:
+        numbers = [ABSENT if detail[key] is None else f"{detail[key]:.1f}" for key in ("score", *_BESIDE)]
+        rows.append([detail["model"], detail["benchmark"], str(detail["questions"]), str(detail["n"]), *numbers])
+    return rows
+
+
+def _measure(results: Sequence[Mapping[str, Result]]) -> str:
+    counts = sorted({result.n for of_run in results for result in of_run.values()})
+    return "avg@" + "/".join(map(str, counts))
+
+
+def _how(names: Sequence[str], results: Sequence[Mapping[str, Result]]) -> str:
+    """How each run was sampled and judged."""
+    lines = []
+    for name, of_run in zip(names, results, strict=True):
+        identity = next(iter(of_run.values())).identity
+        settings = {**identity["sampling"], "seed": identity["seed"]}
+        told = ", ".join(f"{key} {value}" for key, value in settings.items())
+        judge = identity["judge"]
+        lines.append(f"- {name}: {told}" + (f"; judge {judge['model']}" if judge else ""))
+    return "\n".join(lines)
+
+
+def _latex_cell(cell: str) -> str:
+    value, bracket, limits = cell.partition(" [")
+    return _latex_text(value) + (rf" {{\scriptsize [{limits}}}" if bracket else "")
+
+
+def _latex_text(text: str) -> str:
+    return "".join(f"\\{char}" if char in "&%$#_{}" else char for char in text)
