@@ -62,7 +62,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def parsed_once() -> Iterator[None]:
     """verl's two dozen YAML files and its interpolations are read once, not once per composition."""
     load, cache = OmegaConf.load, {}

@@ -48,8 +48,13 @@ from verl_vaopd.rollout.agent_loop import ViewAgentLoopWorker
 from verl_vaopd.teacher.engine import TeacherEngine
 from verl_vaopd.teacher.head import load_output_head
 
-# A view with other position ids than the clean one, which pixelation never has.
-images.DEGRADATIONS["transpose"] = lambda image, *, seed=0: image.transpose(Image.Transpose.TRANSPOSE)
+
+class Transposed:
+    """A view with other position ids than the clean one, which pixelation never has; stands for agent_loop.View."""
+
+    def of(self, pictures: list[Image.Image], **prompt: Any) -> list[Image.Image]:
+        return [picture.transpose(Image.Transpose.TRANSPOSE) for picture in pictures]
+
 
 MODELS = (
     # name, architecture, seed, rows of embedding and head that belong to no token, tied
@@ -138,8 +143,9 @@ def load_rows(directory: Path, prompts: str = "prompts.json") -> list[Row]:
         prompt_ids = config.processor(text=[text], images=pictures or None, return_tensors="pt")["input_ids"][
             0
         ].tolist()
-        options = OmegaConf.create({"kind": prompt["view"], "ratio": images.PIXELATE_RATIO})
-        worker.degraded_view = agent_loop.View(options, run_seed=0, files={})
+        options = OmegaConf.create({"kind": "pixelate", "ratio": images.PIXELATE_RATIO})
+        pixelated = agent_loop.View(options, run_seed=0, files={})
+        worker.degraded_view = Transposed() if prompt["view"] == "transpose" else pixelated
         agent_loop._prompt_cache.set({})
         for response in prompt["responses"]:
             output = AgentLoopOutput(

@@ -5,7 +5,7 @@ import pytest
 from verl_vaopd.trainer.console import Console, step_line
 from verl_vaopd.trainer.events import KINDS
 
-METRICS = {"vaopd/loss": 0.12345, "vaopd/visual_advantage/mean": 0.5, "vaopd/rollout_accuracy": 0.25}
+METRICS = {"actor/loss": 0.12345, "vaopd/visual_advantage/mean": 0.5, "vaopd/rollout_accuracy": 0.25}
 
 
 class Terminal(io.StringIO):
@@ -48,7 +48,7 @@ def test_a_step_is_one_readable_line():
 
 
 def test_what_was_not_measured_is_left_out_and_what_is_not_finite_is_said():
-    assert step_line(1, 9, {"vaopd/loss": None}, None, 1.0) == "step 1/9 | loss not finite | 1.0 s"
+    assert step_line(1, 9, {"actor/loss": None}, None, 1.0) == "step 1/9 | loss not finite | 1.0 s"
 
 
 def test_an_undefined_interval_is_left_out():
@@ -108,6 +108,7 @@ def test_warnings_are_shown():
 
 def test_every_kind_of_event_can_be_shown():
     others = {"phase": {"name": "x"}, "step": step(1, 1.0), "validation": validation(1, 0.5), "warning": {"text": "x"}}
+    others["failed"] = {"text": "x"}
     for kind in KINDS:
         render({"kind": kind, "time": 1.0, "step": 1} | others.get(kind, {}))
 

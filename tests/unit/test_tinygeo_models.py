@@ -129,6 +129,7 @@ def test_rms_norm_gradient():
 def test_exercises_label_the_response_and_its_end(tokenizer):
     rng = random.Random(0)
     figures = [sample_figure(rng, "train")[0] for _ in range(4)]
+    names = {side for figure in figures for side in figure.sides}
     exercises = Exercises(figures, tokenizer, seed=0, word_weight=0.3)
     for kind in ("read", "drill", "brief", "response", "given"):
         batch = next(exercises.batches(kind, 4, group=1))
@@ -140,7 +141,9 @@ def test_exercises_label_the_response_and_its_end(tokenizer):
             assert ids[places[1:]].tolist() == response[:-1]
             assert tokenizer.decode(ids[: places[0] + 1]).endswith("<|im_start|>assistant\n")
             pieces = [tokenizer.decode([i]).strip() for i in response]
-            content = torch.tensor([piece.isdigit() or piece in figures[row].sides for piece in pieces])
+            # Of given lengths the image shows another figure.
+            sides = names if kind == "given" else figures[row].sides
+            content = torch.tensor([piece.isdigit() or piece in sides for piece in pieces])
             assert (weights[places] == torch.where(content, 1.0, 0.3)).all()
             text = tokenizer.decode(response[:-1])
             if kind == "read":
