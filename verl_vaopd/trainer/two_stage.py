@@ -72,8 +72,14 @@ def export_checkpoint(run: Path, checkpoint: str, out: Path) -> None:
     """`vaopd export` in a process of its own, which may import torch. Raises ValueError where it fails."""
     # In float32 the exported model is the one that was validated, not a rounded one.
     options = ["--checkpoint", checkpoint, "--out", str(out), "--dtype", "float32"]
-    if subprocess.run([sys.executable, "-m", "verl_vaopd.cli", "export", str(run), *options]).returncode != 0:
-        raise ValueError(f"{run}: could not export its {checkpoint} checkpoint to {out}; the reason is above")
+    # verl's merger and transformers talk a lot; what they said matters only where it went wrong.
+    command = [sys.executable, "-m", "verl_vaopd.cli", "export", str(run), *options]
+    result = subprocess.run(command, capture_output=True, text=True)
+    if result.returncode != 0:
+        said = "\n".join((result.stdout + result.stderr).splitlines()[-20:])
+        raise ValueError(
+            f"{run}: could not export its {checkpoint} checkpoint to {out}; from the end of its output:\n{said}"
+        )
 
 
 def two_stage(

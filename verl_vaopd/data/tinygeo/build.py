@@ -85,7 +85,7 @@ BRANCHES = {
     ),
     "student": Branch(
         text=TextRecipe(
-            stages=(TextStage(450, {"drill": 0.1, "response": 0.35, "given": 0.55}),),
+            stages=(TextStage(1000, {"drill": 0.1, "response": 0.35, "given": 0.55}),),
             num_figures=6000,
             pixelated_frac=0.0,
             learning_rate=1.5e-3,
