@@ -1,7 +1,19 @@
 """Skips what this machine cannot run, with the reason."""
 
+import os
+from collections.abc import Iterator
+
 import pytest
 import torch
+
+
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """Variables that a test sets, or the code it runs in this process, end with it: verl reads them again later."""
+    before = dict(os.environ)
+    yield
+    os.environ.clear()
+    os.environ.update(before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -91,7 +91,7 @@ BRANCHES = {
             learning_rate=1.5e-3,
             warmup_steps=30,
         ),
-        vision_noise=0.37,
+        vision_noise=0.42,
         views=("clean", "given"),
     ),
 }
