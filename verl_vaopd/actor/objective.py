@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from verl_vaopd.config.schema import ESTIMATORS, EXACT_DIVERGENCES
+from verl_vaopd.config.schema import ESTIMATORS, EXACT_DIVERGENCES, LossConfig
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Objective:
     """
 
     divergence: str | None = None
-    js_beta: float = 0.5
-    top_k: int = 32
+    js_beta: float = LossConfig.js_beta
+    top_k: int = LossConfig.top_k
     token_clip: float | None = None
     reward_coef: float = 0.0
     use_reference: bool = False

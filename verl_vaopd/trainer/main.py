@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from verl_vaopd.data.generate import generate
-from verl_vaopd.platform import cpu_environment, verify_registration
+from verl_vaopd.platform import verify_registration
+from verl_vaopd.platform.vllm_engine import set_cpu_environment
 from verl_vaopd.trainer.best import BEST
 from verl_vaopd.trainer.events import EventLog
 from verl_vaopd.trainer.parent_watch import watch_parent
@@ -97,9 +98,7 @@ def log_to(path: Path) -> None:
 def set_environment(config: DictConfig, run_dir: Path) -> None:
     """Variables of all processes; before torch, Ray, verl or vLLM is imported."""
     if config.trainer.device == "cpu":
-        os.environ.update(cpu_environment())
-        # It is in GiB, at least 1, and would win over the few MB that the tiny models need.
-        os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
+        set_cpu_environment()
     os.environ["TENSORBOARD_DIR"] = str(run_dir / "tensorboard")
     # verl's file tracker truncates its file: every launch gets its own.
     os.environ["VERL_FILE_LOGGER_PATH"] = str(run_dir / f"metrics_{time.strftime('%Y%m%d_%H%M%S')}.jsonl")

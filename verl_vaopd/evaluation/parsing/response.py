@@ -49,7 +49,7 @@ def last_box(text: str) -> str | None:
     r"""The content of the last balanced \boxed{...} that is not inside another one; None if there is none.
 
     A box that never closes does not count, but a balanced one inside it does. Escaped braces are text. Equal to
-    rewards.extract_boxed but for those and for the time it takes on many open boxes.
+    rewards.extract_boxed but for those.
     """
     opened: list[tuple[bool, int]] = []  # whether a box, where its content starts
     boxes: list[tuple[int, int]] = []  # in the order in which they close: an outer one after those inside it
