@@ -12,7 +12,7 @@ import torch
 from verl_vaopd.algorithms import checks
 
 DEFAULT_JS_BETA = 0.5
-DEFAULT_TOP_K = 64
+DEFAULT_TOP_K = 32
 
 
 def reverse_kl(

@@ -222,9 +222,13 @@ def _log(name: str, started: float, line: str) -> None:
 
 
 def _commit() -> str | None:
-    """The commit the build ran from, None outside a git checkout."""
+    """The commit the build ran from, with `-dirty` where files differ from it; None outside a git checkout."""
     result = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
+        cwd=Path(__file__).parent,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     return result.stdout.strip() or None
 
