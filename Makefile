@@ -26,6 +26,8 @@ fmt: setup
 bench: setup
 	@$(BIN)/python -m benchmarks.fused_reverse_kl
 	@$(BIN)/python -m benchmarks.step_time
+	@$(BIN)/python -m benchmarks.evaluation_statistics
+	@$(BIN)/python -m benchmarks.evaluation_memory
 
 demo:
 	@bash launch/run_vaopd.sh

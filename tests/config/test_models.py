@@ -1,14 +1,30 @@
 """Do student and teacher read the same tokens and image patches?"""
 
+from pathlib import Path
+from types import SimpleNamespace
+
+import httpx
+import huggingface_hub
 import pytest
+from huggingface_hub.errors import RepositoryNotFoundError
 
 from tests.config.conftest import CPU, PAPER, TOKENS, write_model
 from verl_vaopd.config import ConfigError, check_tokenizers
+
+LONG = {"vocab_size": 16, "max_position_embeddings": 12_288}
 
 
 @pytest.fixture
 def student(tmp_path):
     return write_model(tmp_path / "student")
+
+
+def cache(hub_id: str, workplace: Path, **options) -> Path:
+    """A model of the hub in this machine's cache, for prompts and responses as long as the paper's."""
+    repository = workplace / "hub" / f"models--{hub_id.replace('/', '--')}"
+    (repository / "refs").mkdir(parents=True)
+    (repository / "refs" / "main").write_text("revision")
+    return write_model(repository / "snapshots" / "revision", text_config=LONG, **options)
 
 
 def difference(student, teacher) -> str:
@@ -82,6 +98,52 @@ class TestInAConfiguration:
             )
             == []
         )
+
+    def test_hub_ids_are_compared_where_they_are_cached(self, problems, workplace):
+        cache("Qwen/Qwen3-VL-2B-Instruct", workplace)
+        assert problems(PAPER, {}) == []
+        cache("Qwen/Qwen3-VL-8B-Instruct", workplace)
+        assert problems(PAPER, {}) == []
+        cache("another/model", workplace, tokens=[*TOKENS, "d"])
+        (problem,) = problems(PAPER, {"teacher.path": "another/model"})
+        assert problem.startswith("student and teacher do not read the same tokens") and "1 tokens differ" in problem
+
+    def test_hub_ids_that_are_not_cached_are_asked_for(self, problems, workplace, monkeypatch):
+        """Only the two files, and the answer is that of a directory."""
+        there = {
+            "Qwen/Qwen3-VL-2B-Instruct": write_model(workplace / "2b", text_config=LONG),
+            "another/model": write_model(workplace / "other", tokens=[*TOKENS, "d"], text_config=LONG),
+        }
+        asked = []
+
+        def model_info(self, hub_id, timeout):
+            return SimpleNamespace(siblings=[SimpleNamespace(rfilename=file.name) for file in there[hub_id].iterdir()])
+
+        def download(hub_id, name):
+            asked.append(name)
+            return str(there[hub_id] / name)
+
+        monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+        monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+        (problem,) = problems(PAPER, {"teacher.path": "another/model"})
+        assert "1 tokens differ" in problem
+        assert set(asked) == {"config.json", "tokenizer.json"}
+
+    def test_a_model_that_the_hub_has_not(self, problems, monkeypatch):
+        def model_info(self, hub_id, timeout):
+            raise RepositoryNotFoundError("404", response=httpx.Response(404, request=httpx.Request("GET", "http://h")))
+
+        monkeypatch.setattr(huggingface_hub.HfApi, "model_info", model_info)
+        found = problems(PAPER, {})
+        assert [problem.splitlines()[0] for problem in found] == [
+            "the student is not on the hub",
+            "the teacher is not on the hub",
+        ]
+
+    def test_half_of_a_model_in_the_cache_is_left_to_the_trainer(self, problems, workplace):
+        cache("Qwen/Qwen3-VL-2B-Instruct", workplace)
+        (cache("another/model", workplace, tokens=[*TOKENS, "d"]) / "tokenizer.json").unlink()
+        assert problems(PAPER, {"teacher.path": "another/model"}) == []
 
     @pytest.mark.parametrize("path", ["./there", "/a/b", "~/models/x", "a/b/c", "org/na me"])
     def test_a_path_that_cannot_be_a_hub_id_must_exist(self, problems, path):

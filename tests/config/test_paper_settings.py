@@ -114,3 +114,43 @@ def test_standard_opd_differs_in_the_weights_only(changed, paper):
 )
 def test_the_other_teachers(changed, option, path):
     assert changed([*PAPER[:3], f"teacher={option}"], {}).teacher.path == path
+
+
+PAPO = {
+    "papo": {
+        "papo.perception_coef": 0.02,
+        "papo.entropy_coef": 0.0,
+        "papo.min_accuracy": None,
+        "papo.max_accuracy": None,
+        "actor_rollout_ref.actor.use_kl_loss": True,
+        "actor_rollout_ref.actor.kl_loss_coef": 0.01,
+        "actor_rollout_ref.actor.clip_ratio_high": 0.2,
+    },
+    "papo_dapo": {
+        "papo.perception_coef": 0.01,
+        "papo.entropy_coef": 0.03,
+        "papo.min_accuracy": 0.01,
+        "papo.max_accuracy": 0.99,
+        "actor_rollout_ref.actor.use_kl_loss": False,
+        "actor_rollout_ref.actor.clip_ratio_high": 0.28,
+    },
+}
+"""Both forms (arXiv:2507.06448)."""
+PAPO_ALIKE = {
+    "papo.masked_gradient": False,
+    "papo.view.kind": "patch_mask",
+    "papo.view.block": 14,
+    "papo.view.mask_prob": 0.6,
+    "loss.reward_coef": 1.0,
+    "loss.divergence": None,
+    "actor_rollout_ref.actor.kl_loss_type": "low_var_kl",  # k3
+    "actor_rollout_ref.actor.clip_ratio_low": 0.2,
+    "actor_rollout_ref.actor.loss_agg_mode": "token-mean",
+}
+
+
+@pytest.mark.parametrize("form", PAPO)
+def test_both_forms_of_papo(changed, form):
+    cfg = changed([*PAPER, f"method={form}"], {})
+    expected = PAPO[form] | PAPO_ALIKE
+    assert {key: OmegaConf.select(cfg, key) for key in expected} == expected

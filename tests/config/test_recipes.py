@@ -1,5 +1,7 @@
 """The recipes as files, and every combination of them."""
 
+import dataclasses
+import inspect
 from itertools import product
 from pathlib import Path
 
@@ -9,11 +11,22 @@ from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from tests.config.conftest import CPU, eight_gpus
+from verl_vaopd.algorithms import high_groups
+from verl_vaopd.algorithms.fused_divergence import DIVERGENCE_KINDS, divergence_with_statistics
+from verl_vaopd.algorithms.token_weights import MASKED_GROUPS, masked_opd_weights, token_weights
 from verl_vaopd.config import ConfigError, compose, composition, leaves, recipes_dir, validate
 from verl_vaopd.config.composition import verl_defaults
 from verl_vaopd.config.paths import CONFIG_DIR, GROUPS, options, verl_config_dir
 from verl_vaopd.config.resolvers import register_resolvers
-from verl_vaopd.config.schema import SECTIONS
+from verl_vaopd.config.schema import (
+    DIVERGENCES,
+    EXACT_DIVERGENCES,
+    HIGH_RULES,
+    MASKS,
+    SECTIONS,
+    LossConfig,
+    VaopdConfig,
+)
 
 RECIPES = sorted(recipes_dir().glob("*/*.yaml"))
 
@@ -72,6 +85,30 @@ def test_a_recipe_holds_differences_only_and_of_the_right_type(path, without_rec
 
 def test_our_defaults_have_no_second_home():
     assert not (set(OmegaConf.load(CONFIG_DIR / "vaopd.yaml")) & {*SECTIONS, "wandb"})
+
+
+@pytest.mark.parametrize(
+    ("function", "section", "renamed"),
+    [
+        (token_weights, VaopdConfig, {}),
+        (masked_opd_weights, VaopdConfig, {"frac": "mask_frac"}),
+        (divergence_with_statistics, LossConfig, {}),
+    ],
+)
+def test_functions_default_to_what_the_schema_does(function, section, renamed):
+    defaults = {
+        renamed.get(name, name): parameter.default
+        for name, parameter in inspect.signature(function).parameters.items()
+        if parameter.default is not parameter.empty
+    }
+    shared = {field.name: field.default for field in dataclasses.fields(section) if field.name in defaults}
+    assert shared and {name: defaults[name] for name in shared} == shared
+
+
+def test_names_in_the_schema_are_those_that_the_functions_know():
+    assert (HIGH_RULES, MASKS) == (high_groups.HIGH_RULES, MASKED_GROUPS)
+    assert {*EXACT_DIVERGENCES, "top_k"} == set(DIVERGENCE_KINDS)
+    assert {*DIVERGENCES} == {*DIVERGENCE_KINDS, "k1", "k2", "nll"}
 
 
 def reason(method: str, student: str, teacher: str, dataset: str, hardware: str) -> str | None:

@@ -4,6 +4,7 @@ import pytest
 
 from tests.config.conftest import CPU, PAPER, eight_gpus, no_gpus
 from verl_vaopd.config import ConfigError, Gpu, compose, validate
+from verl_vaopd.config.checks import hardware
 from verl_vaopd.config.checks.settings import FIXED, NOT_IN_THE_LOSS
 
 B, K = "data.train_batch_size", "actor_rollout_ref.rollout.n"
@@ -22,6 +23,7 @@ SOUND = [
     {"validation.every": 20, "checkpoint.every": 5},
     {"validation.every": -1, "checkpoint.every": -1, "dump.every": -1},
     {"validation.every": 7, "checkpoint.every": -1},
+    {"validation.splits": ["test"], "validation.num_questions": 256},
     {"vaopd.high_frac": 1.0, "vaopd.high_coef": 0.0, "view.ratio": 1.0},
     {"teacher.placement": "pool", "teacher.n_gpus": 2},
     {"method.degraded_view": False, "vaopd.rollout_weighting": False, "vaopd.token_grouping": False},
@@ -88,6 +90,7 @@ BROKEN = [
     ({"dataset.num_train": 7}, "dataset.num_train is too small", "7"),
     ({"dataset.num_validation": 63}, "dataset.num_validation is too small", "63"),
     ({"dataset.num_test": None}, "dataset.num_test is too small", "None"),
+    ({"validation.splits": ["test_ood"], "validation.num_questions": 513}, "dataset.num_test is too small", "512"),
     ({"dataset.min_pixels": 5, "dataset.max_pixels": 4}, "no image size is left", "dataset.min_pixels=5"),
     ({"data.train_files": "absent.parquet"}, "no such data file (data.train_files)", "absent.parquet"),
     ({"data.val_files": ["datasets/geo3k/train.parquet", "absent.parquet"]}, "(data.val_files)", "absent.parquet"),
@@ -167,6 +170,12 @@ class TestNumberOfGpus:
         pool = {"teacher.placement": "pool", "teacher.n_gpus": 1, "teacher.nnodes": 2, "trainer.n_gpus_per_node": 1}
         assert problems(PAPER, pool)[0].startswith("several machines need a running Ray cluster")
 
+    def test_a_cpu_job_needs_the_cpu_build_of_vllm(self, problems, monkeypatch):
+        monkeypatch.setattr(hardware, "has_cpu_vllm", lambda: False)
+        (problem,) = problems(CPU, {})
+        assert "VAOPD_HARDWARE=cpu" in problem
+        assert problems(PAPER, {}) == []
+
     def test_a_cpu_job_and_a_cluster_job_ask_no_machine(self, problems):
         def fail() -> list[Gpu]:
             raise AssertionError("probed")
@@ -193,6 +202,7 @@ class TestDataFiles:
             "/nowhere/train.parquet",
             "/nowhere/validation.parquet",
         ]
+        assert all("dataset=tinygeo student=tiny teacher=tiny" in problem.splitlines()[3] for problem in found)
 
     def test_remote_files_are_verls_to_check(self, problems):
         assert problems(PAPER, {"data.train_files": "hdfs://x/train.parquet"}) == []

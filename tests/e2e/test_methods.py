@@ -15,7 +15,7 @@ from verl_vaopd.data.stored import StoredResponses
 from verl_vaopd.trainer.samples import read_samples
 
 # All runs together, in the first test that asks for them.
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
 
 STEPS = 3
 TRAINED = tuple(name for name in options("method") if name not in ("base", "vaopd", "opd"))

@@ -1,13 +1,17 @@
-"""Corrupted views of a prompt: the same for its rollouts, other ones at another step, made once."""
+"""Other views of a prompt: corrupted ones, the same for its rollouts; and the one with the reference solution."""
+
+import json
 
 import numpy as np
 import pytest
+import torch
 from omegaconf import OmegaConf
 from PIL import Image
+from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopOutput
 
 from tests.engine import harness
 from verl_vaopd.config import compose
-from verl_vaopd.rollout.agent_loop import View
+from verl_vaopd.rollout.agent_loop import View, ViewAgentLoopWorker
 from verl_vaopd.rollout.views import FIELD, other_view
 
 PROMPT = {"split": "train", "index": "7", "step": 3}
@@ -59,3 +63,38 @@ def test_a_view_replaces_images_and_their_positions(batch):
             assert not inputs
         else:
             assert not (inputs["pixel_values"] == row["multi_modal_inputs"]["pixel_values"]).all()
+
+
+@pytest.fixture(scope="module")
+def privileged_worker(workspace):
+    """A worker whose teacher reads a solution of a few tokens."""
+    config = harness.model_config(workspace / "student")
+    worker = ViewAgentLoopWorker.__new__(ViewAgentLoopWorker)
+    worker.processor, worker.tokenizer, worker.mm_processor_kwargs = config.processor, config.tokenizer, {}
+    worker.config = OmegaConf.create({"data": {"max_prompt_length": 500, "max_response_length": 100}})
+    worker.privilege = OmegaConf.create({"reference": "solution", "template": " Answer: {reference}"})
+    return worker
+
+
+@pytest.mark.parametrize("uid", ["text", "wide"])
+def test_the_privileged_prompt_is_the_students_with_the_solution_in_it(workspace, batch, privileged_worker, uid):
+    """With and without images: what follows the solution is moved by its length, positions included."""
+    row = next(row for row in batch if row["uid"] == uid)
+    [prompt] = [prompt for prompt in json.loads((workspace / "prompts.json").read_text()) if prompt["uid"] == uid]
+    pictures = [Image.open(workspace / name).convert("RGB") for name in prompt["images"]]
+    ids, response = row["input_ids"].tolist(), prompt["responses"][0]
+    output = AgentLoopOutput(
+        prompt_ids=ids[: -len(response)],
+        response_ids=response,
+        response_mask=[1] * len(response),
+        multi_modal_data={"images": pictures} if pictures else {},
+        metrics=AgentLoopMetrics(),
+    )
+    inputs = privileged_worker._privileged_inputs(output, {"index": 0, "solution": "AB is 5"})
+    solution = privileged_worker.tokenizer.encode(" Answer: AB is 5")
+    end = len(output.prompt_ids) - 1 - output.prompt_ids[::-1].index(privileged_worker.tokenizer.eos_token_id)
+    assert inputs["input_ids"].tolist() == [*ids[:end], *solution, *ids[end:]]
+    positions = row["position_ids"]
+    between = positions[:, end : end + 1] + torch.arange(len(solution))
+    expected = torch.cat([positions[:, :end], between, positions[:, end:] + len(solution)], dim=1)
+    assert torch.equal(inputs["position_ids"], expected)

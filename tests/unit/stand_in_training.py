@@ -20,7 +20,8 @@ from verl_vaopd.trainer.run_dir import mark_finished
 from verl_vaopd.trainer.samples import write_samples
 
 NUM_QUESTIONS, NUM_SAMPLES = 6, 8
-GAIN = {"base": 0, "opd": 1, "vaopd": 2, "grpo": -1, "cot_sft": -1}  # right samples more per question and validation
+# Right samples more per question and validation.
+GAIN = {"base": 0, "opd": 1, "vaopd": 2, "opsd": 1, "grpo": -1, "cot_sft": -1}
 START = {"boundary": 2, "end": 3}  # right samples more, by name of the student's directory
 
 
@@ -29,15 +30,15 @@ def small_configuration(overrides):
     cfg = OmegaConf.create(
         {
             "run": {"root": "runs", "name": None, "dir": "???", "seed": 0, "fresh": False},
-            "method": {"name": "vaopd"},
+            "method": {"name": "vaopd", "stored_responses": False},
             "student": {"name": "tiny", "path": "init"},
-            "teacher": {"name": "tiny"},
+            "teacher": {"name": "tiny", "path": "teacher"},
             "dataset": {"name": "tinygeo"},
             "validation": {"n": 8, "every": 2, "splits": ["validation"], "patience": None},
             "checkpoint": {"every": 2},
-            "loss": {"divergence": "reverse_kl", "top_k": 32},
+            "loss": {"divergence": "reverse_kl", "top_k": 32, "token_clip": None},
             "vaopd": {"rollout_weighting": False, "token_grouping": False, "mask": None},
-            "actor_rollout_ref": {"rollout": {"temperature": 0.7, "top_p": 0.95}},
+            "actor_rollout_ref": {"rollout": {"temperature": 0.7, "top_p": 0.95, "top_k": -1}},
         }
     )
     for override in overrides:

@@ -1,4 +1,4 @@
-"""Comparisons with a stand-in for the training process; real runs are compared in tests/e2e and docs/pilot.md."""
+"""Comparisons with a stand-in for the training process; tests/e2e trains every method for real."""
 
 import csv
 import json
@@ -317,6 +317,17 @@ def test_an_interrupt_ends_the_process_and_the_same_command_continues(small, tmp
 def test_settings_that_differ_are_told_below_the_table(small):
     run(own=[["vaopd", "loss.top_k=8", "a=1"]])
     assert "Only vaopd: loss.top_k=8 a=1" in (small / "comparison.md").read_text()
+
+
+def test_what_the_numbers_do_not_say_is_told_below_the_table(small):
+    few, many, teachers = "Fewer than 5 seeds", "Every interval is for itself", "measured with another teacher"
+    run()
+    table = (small / "comparison.md").read_text()
+    assert few in table and many not in table and teachers not in table
+    run("method=vaopd,opd,opsd", "seeds=0,1,2,3,4", own=[["opsd", "teacher.path=init"]])
+    table = (small / "comparison.md").read_text()
+    assert few not in table and many in table
+    assert "Mean VA of opsd is measured with another teacher than that of vaopd" in table
 
 
 def test_a_quoted_path_is_one_value():

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 
-from verl_vaopd.algorithms.token_weights import token_weights
+from verl_vaopd.algorithms.token_weights import high_group, token_weights
 from verl_vaopd.trainer import metric_names
 from verl_vaopd.trainer.metrics import (
     distillation_metrics,
@@ -27,7 +27,7 @@ def _step(visual_advantage, uid, **changes):
         "rollout_log_probs": -ones,
         "uid": uid,
         "visual_advantage": visual_advantage,
-        "high_frac": 0.2,
+        "high_group": high_group(visual_advantage, mask, 0.2),
         **changes,
     }
 
@@ -67,7 +67,7 @@ def test_visual_advantage_shares_by_hand():
     advantage[0, :10] = torch.tensor([0.0, 6, 0, 0, 1, 0, 2, 0, 0, 1])
     advantage[1, [3, 19]] = 5.0
     mask = torch.arange(20) < torch.tensor([10, 20])[:, None]
-    step = _step(advantage, ["a", "a"], response_mask=mask, high_frac=0.4)
+    step = _step(advantage, ["a", "a"], response_mask=mask, high_group=high_group(advantage, mask, 0.4))
     got = distillation_metrics(**step)
     assert got["vaopd/visual_advantage/top10_share"] == pytest.approx(16 / 20)
     assert got["vaopd/visual_advantage/top20_share"] == pytest.approx(18 / 20)
@@ -220,8 +220,8 @@ def test_throughput_by_hand():
 
 
 def test_throughput_of_all_phases_is_declared():
-    seconds = dict.fromkeys(metric_names.PHASES, 1.0)
-    assert throughput_metrics(seconds, seconds, {}).keys() == metric_names.THROUGHPUT_METRICS.keys()
+    seconds, tokens = dict.fromkeys(metric_names.PHASES, 1.0), dict.fromkeys(metric_names.TOKENS_OF_PHASES, 1.0)
+    assert throughput_metrics(seconds, tokens, {}).keys() == metric_names.THROUGHPUT_METRICS.keys()
 
 
 @pytest.mark.parametrize(

@@ -36,7 +36,7 @@ def test_rows_have_the_columns_of_the_schema():
 
 def test_everything_written_comes_back(tmp_path):
     values = {name: np.float32([0.5, 0.0, 1.25]) for name in PER_TOKEN}
-    values |= {"high_group": [True, False, False], "read_mask": [False, False, True]}
+    values |= {"high_group": [True, False, False]}
     row = _row(accuracy=1.0, truncated=True, **values)
     path = TokenDump(tmp_path).write(40, "train", [row])
     assert path == tmp_path / "tokens" / "train_step_40.parquet"
@@ -57,7 +57,7 @@ def test_what_a_method_does_not_produce_is_null(tmp_path):
 
 def test_file_explains_itself(tmp_path):
     schema = pq.read_schema(TokenDump(tmp_path).write(0, "heldout", [_row()]))
-    assert schema.metadata[b"vaopd.dump.schema_version"] == b"1"
+    assert schema.metadata[b"vaopd.dump.schema_version"] == b"2"
     assert all(field.metadata[b"meaning"] for field in schema)
     assert b"[nats]" in schema.field("visual_advantage").metadata[b"meaning"]
 
@@ -104,7 +104,7 @@ def test_no_rows_are_a_file_without_rows(tmp_path):
     assert read_dumps(tmp_path).num_rows == 0
 
 
-@pytest.mark.parametrize("name", ["tokens", "visual_advantage", "read_mask"])
+@pytest.mark.parametrize("name", ["tokens", "visual_advantage", "high_group"])
 def test_padding_left_in_is_refused(tmp_path, name):
     with pytest.raises(ValueError, match=f"{name} of rollout 1 of q0 has 4 entries, expected 3"):
         TokenDump(tmp_path).write(0, "train", [_row(**{name: [0] * 4})])
@@ -132,7 +132,7 @@ def test_reading_says_what_is_wrong(tmp_path):
         read_dumps(tmp_path, "heldout")
     old = SCHEMA.empty_table().replace_schema_metadata({"vaopd.dump.schema_version": "0"})
     pq.write_table(old, tmp_path / "tokens" / "train_step_1.parquet")
-    with pytest.raises(ValueError, match="version 0, expected 1"):
+    with pytest.raises(ValueError, match="version 0, expected 2"):
         read_dumps(tmp_path)
     (tmp_path / "tokens" / "train_step_1.parquet").rename(tmp_path / "tokens" / "copy.parquet")
     with pytest.raises(ValueError, match="unknown file"):

@@ -182,7 +182,8 @@ def sampled_divergence(
             (log p_S - log p_T) grad log p_S; differentiated as it stands it would be 0 on average. `k2`: half the
             square of the same, with the same gradient by ordinary differentiation. Both are unbiased for the
             gradient of the reverse KL where tokens are sampled at temperature 1 from the whole vocabulary
-            (Schulman 2020, "Approximating KL divergence"), and the weights do not depend on the token.
+            (Schulman 2020, "Approximating KL divergence"), and the weights do not depend on the tokens, not even
+            through the response's length.
         student_log_probs: [N] float32 nats; gradient flows.
         teacher_log_probs: [N] float32 nats; constant. Not read by `nll`.
     Returns: [N] float32 nats.

@@ -25,12 +25,16 @@ from verl_vaopd.analysis.runs import (
     selected_validation,
     selecting_split,
     step_metrics,
+    teacher_of,
 )
 from verl_vaopd.analysis.tables import ABSENT, fields, markdown_table, number, points, share, write_csv
 from verl_vaopd.evaluation.seeds import SeedEstimate, estimate_over_seeds, paired_difference
 from verl_vaopd.evaluation.statistics import question_means
 from verl_vaopd.trainer.run_dir import write_text
 from verl_vaopd.trainer.samples import read_samples, sample_steps
+
+FEW_SEEDS = 5
+"""Below it, resampling seeds says too little about them (evaluation/seeds.py)."""
 
 QUESTIONS = pa.schema(
     {
@@ -109,20 +113,45 @@ def comparison_table(
     head = ["", "seeds", "best at step", "accuracy, best", "accuracy, last", "mean VA, best", "s/step"]
     rows = [[*head, f"best, minus {first}", f"last, minus {first}"], *map(_row, results)]
     estimates = [result.accuracy_best for result in results if result.accuracy_best is not None]
-    notes = [
-        "`best` is selected on the same questions, so its accuracy is optimistic; that of `last` is not.",
-        *(f"Only {method}: {' '.join(overrides)}" for method, overrides in per_method.items()),
-        *(f"Not finished: {name}: {reason}" for name, reason in failures.items()),
-    ]
-    if any(estimate.n_left_out for estimate in estimates):
-        notes.append("Questions of which a run has no answer at all are left out of its method's score.")
     caption = (
         f"Held-out accuracy (avg@{answers_per_question(runs[0].path)}, {estimates[0].n_questions} questions) and mean "
         "visual advantage (VA, nats per token):\nmean over seeds [95 % interval over questions] (lowest to highest "
         f"seed). Differences to {first} in points of accuracy,\npaired by question and seed [95 % interval over "
         "questions and seeds]. Seconds per step: median after the first."
     )
+    notes = [
+        *_cautions(results, runs),
+        *(f"Only {method}: {' '.join(overrides)}" for method, overrides in per_method.items()),
+        *(f"Not finished: {name}: {reason}" for name, reason in failures.items()),
+    ]
     return "\n".join([caption, "", markdown_table(rows), "", *(f"- {note}" for note in notes)])
+
+
+def _cautions(results: Sequence[MethodResult], runs: Sequence[ComparedRun]) -> list[str]:
+    """What the numbers do not say."""
+    found = [
+        "`best` is selected on the same questions, so its accuracy is optimistic; that of `last` is not, unless "
+        "settings were chosen on them."
+    ]
+    if max(len(result.seeds) for result in results) < FEW_SEEDS:
+        found.append(
+            f"Fewer than {FEW_SEEDS} seeds know little of how training runs differ: the intervals of differences may "
+            "be too narrow."
+        )
+    if len(results) > 2:
+        found.append("Every interval is for itself: of many differences, some lie outside of 0 by chance.")
+    teachers = {run.method: teacher_of(run.path) for run in runs}
+    first = next(iter(teachers))
+    others = [method for method, teacher in teachers.items() if teacher != teachers[first]]
+    if others:
+        found.append(
+            f"Mean VA of {', '.join(others)} is measured with another teacher than that of {first}: do not compare "
+            "them."
+        )
+    estimates = [result.accuracy_best for result in results if result.accuracy_best is not None]
+    if any(estimate.n_left_out for estimate in estimates):
+        found.append("Questions of which a run has no answer at all are left out of its method's score.")
+    return found
 
 
 def write_comparison(

@@ -130,6 +130,11 @@ def selecting_split(run_dir: Path) -> str:
     return str(OmegaConf.load(run_dir / CONFIG).validation.splits[0])
 
 
+def teacher_of(run_dir: Path) -> str:
+    """Path of the model that visual advantage was measured with."""
+    return str(OmegaConf.load(run_dir / CONFIG).teacher.path)
+
+
 def answers_per_question(run_dir: Path) -> int:
     """The k of avg@k."""
     return int(OmegaConf.load(run_dir / CONFIG).validation.n)

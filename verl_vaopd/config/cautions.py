@@ -7,23 +7,32 @@ from omegaconf import DictConfig
 
 def cautions(cfg: DictConfig) -> list[str]:
     """Sentences for the user: estimators whose gradient is not that of the reverse KL (docs/methods.md)."""
-    loss, rollout, vaopd = cfg.loss, cfg.actor_rollout_ref.rollout, cfg.vaopd
+    loss = cfg.loss
     if loss.divergence == "top_k":
-        return [
-            f"loss.divergence=top_k has not the gradient of the reverse KL: beyond the teacher's {loss.top_k} "
-            "likeliest tokens it sees one bucket"
-        ]
-    if loss.divergence not in ("k1", "k2"):
+        reasons = [f"beyond the teacher's {loss.top_k} likeliest tokens it sees one bucket"]
+    elif loss.divergence in ("k1", "k2"):
+        reasons = _biases_of_sampled_tokens(cfg)
+    else:
         return []
-    found = []
-    if rollout.temperature != 1 or rollout.top_p != 1:
-        found.append(
-            f"loss.divergence={loss.divergence} estimates the gradient of the reverse KL from sampled tokens, which is "
-            f"biased at temperature {rollout.temperature:g} and top-p {rollout.top_p:g}; unbiased at 1 and 1"
+    return [f"loss.divergence={loss.divergence} has not the gradient of the reverse KL: {'; '.join(reasons)}"]
+
+
+def _biases_of_sampled_tokens(cfg: DictConfig) -> list[str]:
+    """Why the gradient at sampled tokens is not on average that of the weighted reverse KL; never empty.
+
+    Even weights of 1 / length depend on the sampled tokens: the one that ends a response decides its length.
+    """
+    rollout, vaopd, reasons = cfg.actor_rollout_ref.rollout, cfg.vaopd, []
+    if cfg.method.stored_responses:
+        reasons.append("the stored tokens are the teacher's, not the student's")
+    elif rollout.temperature != 1 or rollout.top_p != 1 or rollout.top_k > 0:
+        reasons.append(
+            f"tokens are sampled at temperature {rollout.temperature:g}, top-p {rollout.top_p:g} and top-k "
+            f"{rollout.top_k}, not from the whole distribution"
         )
-    if vaopd.rollout_weighting or vaopd.token_grouping or vaopd.mask in ("high", "low"):
-        found.append(
-            f"loss.divergence={loss.divergence} with token weights that depend on the sampled token has not the "
-            "gradient of the weighted reverse KL"
-        )
-    return found
+    by_advantage = vaopd.rollout_weighting or vaopd.token_grouping or vaopd.mask in ("high", "low")
+    dependence = "by the length of the response" + (" and by visual advantage" if by_advantage else "")
+    reasons.append(f"token weights depend on the sampled tokens, {dependence}")
+    if cfg.loss.token_clip is not None:
+        reasons.append(f"loss.token_clip={cfg.loss.token_clip:g} cuts off what a single token gives")
+    return reasons

@@ -27,7 +27,7 @@ from verl_vaopd.trainer.token_pieces import ByteLevelTokenizer, token_pieces
 
 Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, ...] = ("train", "heldout")
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 _VERSION_KEY = b"vaopd.dump.schema_version"
 _FILE_NAME = re.compile(r"(train|heldout)_step_(\d+)\.parquet")
 
@@ -61,7 +61,6 @@ SCHEMA = pa.schema(
         _column("student_entropy", _tokens(pa.float32()), "at temperature 1 [nats]", nullable=True),
         _column("teacher_entropy", _tokens(pa.float32()), "at temperature 1, clean image [nats]", nullable=True),
         _column("rollout_log_probs", _tokens(pa.float32()), "by the rollout engine [nats]", nullable=True),
-        _column("read_mask", _tokens(pa.bool_()), "token was read off the image, by the data set", nullable=True),
         _column("accuracy", pa.float32(), "score of the response in [0, 1]; null if not scored", nullable=True),
         _column("truncated", pa.bool_(), "the response hit the length limit"),
     ],
@@ -94,7 +93,6 @@ class TokenRow:
     student_entropy: FloatTokens | None = None  # [T] nats
     teacher_entropy: FloatTokens | None = None  # [T] nats
     rollout_log_probs: FloatTokens | None = None  # [T] nats
-    read_mask: BoolTokens | None = None  # [T]
 
 
 class TokenDump:

@@ -54,13 +54,17 @@ PHASES: dict[str, str] = {
     "weight_sync": "sending new weights to the rollout engine",
     "step": "the whole step with its checkpoint, without validation",
 }
+TOKENS_OF_PHASES: dict[str, str] = {
+    "rollout": "response tokens",
+    **dict.fromkeys(("teacher", "advantage", "update", "step"), "prompt and response tokens"),
+}
+"""What the throughput of a phase counts, of real rollouts; weights, which weight_sync sends, are no tokens."""
 THROUGHPUT_METRICS: dict[str, str] = {
-    f"perf/{phase}/{quantity}": f"{meaning}: {text}"
-    for phase, meaning in PHASES.items()
-    for quantity, text in {
-        "seconds": "wall-clock time [s]",
-        "tokens_per_second": "tokens over wall-clock time [tokens/s]",
-    }.items()
+    **{f"perf/{phase}/seconds": f"{meaning}: wall-clock time [s]" for phase, meaning in PHASES.items()},
+    **{
+        f"perf/{phase}/tokens_per_second": f"{PHASES[phase]}: {tokens} over wall-clock time [tokens/s]"
+        for phase, tokens in TOKENS_OF_PHASES.items()
+    },
 }
 # Named and measured by verl's workers, handed on unchanged.
 PASS_THROUGH_METRICS: dict[str, str] = {
@@ -70,9 +74,9 @@ PASS_THROUGH_METRICS: dict[str, str] = {
     "actor/kl_loss": "mean k3 estimate of KL(policy || initial policy) at sampled tokens [nats per token]",
     "actor/perception_kl": "mean perception KL of PAPO, clean against masked image [nats per token]",
     "actor/grad_norm": "norm of the student's gradient before clipping [1]",
-    "actor/lr": "learning rate of the step [1]",
-    "perf/max_memory_allocated_gb": "peak of accelerator memory held by tensors [GiB]",
-    "perf/max_memory_reserved_gb": "peak of accelerator memory reserved by the allocator [GiB]",
+    "actor/lr": "learning rate of the step after this one, to which verl's schedule has moved on by then [1]",
+    "perf/max_memory_allocated_gb": "peak since the start: accelerator memory of tensors; on a CPU, the process [GiB]",
+    "perf/max_memory_reserved_gb": "the same, with what the allocator holds in reserve [GiB]",
     "perf/cpu_memory_used_gb": "host memory in use at the end of the update, all processes [GiB]",
 }
 METRICS: dict[str, str] = {

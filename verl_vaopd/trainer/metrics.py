@@ -18,7 +18,7 @@ from collections.abc import Hashable, Mapping, Sequence
 import torch
 
 from verl_vaopd.algorithms import checks
-from verl_vaopd.algorithms.token_weights import high_group
+from verl_vaopd.algorithms.token_weights import high_group as high_group_of
 from verl_vaopd.algorithms.visual_advantage import sibling_table
 from verl_vaopd.trainer.metric_names import PASS_THROUGH_METRICS, PHASES
 
@@ -34,13 +34,13 @@ def distillation_metrics(
     student_entropy: torch.Tensor,
     student_log_probs: torch.Tensor,
     uid: Sequence[Hashable] | torch.Tensor,
-    high_frac: float,
     rollout_log_probs: torch.Tensor | None = None,
     divergence: torch.Tensor | None = None,
     token_weights: torch.Tensor | None = None,
     reverse_kl: torch.Tensor | None = None,
     teacher_entropy: torch.Tensor | None = None,
     visual_advantage: torch.Tensor | None = None,
+    high_group: torch.Tensor | None = None,
 ) -> dict[str, float]:
     """Loss, divergences, visual advantage, weights and entropies of one step, as far as the method has them.
 
@@ -52,7 +52,6 @@ def distillation_metrics(
         student_entropy: [N, T] float, nats, at temperature 1.
         student_log_probs: [N, T] float, nats; the sampled tokens' log-probabilities by the trainer before the update.
         uid: N hashables or an integer tensor [N], one value per prompt.
-        high_frac: share of a rollout's tokens in its high group, in (0, 1].
         rollout_log_probs: [N, T] float, nats; the same as student_log_probs by the rollout engine; None if it sampled
             nothing. Both must be of ONE distribution, or the gap measures the difference of the definitions: an engine
             that reports processed log-probs has applied the sampling temperature and renormalised within top-p, so the
@@ -61,13 +60,14 @@ def distillation_metrics(
         token_weights: [N, T] float; weight of each token in the loss.
         reverse_kl: [N, T] float, nats; KL(student || teacher) per token. With teacher_entropy or neither.
         teacher_entropy: [N, T] float, nats, at temperature 1, on the clean image.
-        visual_advantage: [N, T] float, nats.
+        visual_advantage: [N, T] float, nats. With high_group or neither.
+        high_group: [N, T] bool; the tokens of the rollouts' high groups, by the rule that the weights go by.
     Returns: the keys of POLICY_METRICS; of LOG_PROB_GAP_METRICS with rollout_log_probs; of WEIGHT_METRICS with
         token_weights; of TEACHER_METRICS with reverse_kl; of VISUAL_ADVANTAGE_METRICS with visual_advantage, of which
         those about reverse KL only with both.
     Raises:
         ValueError: unequal shapes, an empty response, a prompt whose token weights sum to 0, non-finite
-            visual_advantage at a valid token, high_frac out of range.
+            visual_advantage at a valid token.
     """
     given = {
         "student_entropy": student_entropy,
@@ -78,6 +78,7 @@ def distillation_metrics(
         "reverse_kl": reverse_kl,
         "teacher_entropy": teacher_entropy,
         "visual_advantage": visual_advantage,
+        "high_group": high_group,
     }
     per_token = {name: values for name, values in given.items() if values is not None}
     checks.require_same_shape(response_mask=response_mask, **per_token)
@@ -101,7 +102,8 @@ def distillation_metrics(
         metrics["vaopd/reverse_kl/all"] = _mean_over(clean["reverse_kl"], mask)
         metrics["vaopd/entropy/teacher"] = _mean_over(clean["teacher_entropy"], mask)
     if visual_advantage is not None:
-        metrics |= _visual_advantage_metrics(clean["visual_advantage"], clean.get("reverse_kl"), mask, high_frac)
+        high = clean["high_group"].bool()
+        metrics |= _visual_advantage_metrics(clean["visual_advantage"], clean.get("reverse_kl"), mask, high)
     return metrics
 
 
@@ -230,10 +232,9 @@ def _rollout_weight_metrics(rollout_sums: torch.Tensor, uid: Sequence[Hashable] 
 
 
 def _visual_advantage_metrics(
-    visual_advantage: torch.Tensor, reverse_kl: torch.Tensor | None, mask: torch.Tensor, high_frac: float
+    visual_advantage: torch.Tensor, reverse_kl: torch.Tensor | None, mask: torch.Tensor, high: torch.Tensor
 ) -> dict[str, float]:
-    high = high_group(visual_advantage, mask, high_frac)
-    top10, top20 = (high_group(visual_advantage, mask, share) for share in (0.1, 0.2))
+    top10, top20 = (high_group_of(visual_advantage, mask, share) for share in (0.1, 0.2))
     total = visual_advantage[mask].sum()
     metrics = {
         "vaopd/visual_advantage/mean": _mean_over(visual_advantage, mask),

@@ -36,7 +36,9 @@ def require_rollouts(batch: KVBatchMeta) -> None:
     """Raise RuntimeError when every rollout of the batch has failed."""
     if not batch.keys:
         raise RuntimeError(
-            "every rollout of the batch failed; the agent loop's tracebacks are in the run's train.log, above this one"
+            "no prompt of the batch has a rollout: every one failed (the agent loop's tracebacks are in the run's "
+            "train.log, above this one), or none has a stored response (`vaopd collect` with a larger collect.n keeps "
+            "some for more prompts)"
         )
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from transfer_queue import KVBatchMeta
+from transformers import GenerationConfig
 
 from verl_vaopd.trainer import queue
 from verl_vaopd.trainer.dump import TokenRow, token_rows
-from verl_vaopd.trainer.metric_names import PASS_THROUGH_METRICS
+from verl_vaopd.trainer.metric_names import PASS_THROUGH_METRICS, TOKENS_OF_PHASES
 from verl_vaopd.trainer.metrics import distillation_metrics, rollout_metrics, throughput_metrics
 
 ROLLOUT_FIELDS = ("prompts", "responses", "response_mask", "rm_scores", "index")
@@ -30,6 +31,7 @@ OPTIONAL_PER_TOKEN = (
     "reverse_kl",
     "teacher_entropy",
     "visual_advantage",
+    "high_group",
 )
 """What only some methods have, and metrics report where it is there."""
 DUMPED_PER_TOKEN = (
@@ -44,6 +46,20 @@ DUMPED_PER_TOKEN = (
     "rollout_log_probs",
 )
 """Per-token columns of a dump, as far as the method produces them."""
+
+
+def end_tokens(tokenizer: Any, model: str) -> list[int]:
+    """Ids that end a response: the tokenizer's, and those of generation_config.json, at which vLLM stops too.
+
+    Args:
+        model: Hugging Face id or directory; it need not have a generation_config.json.
+    """
+    try:
+        stated = GenerationConfig.from_pretrained(model).eos_token_id
+    except OSError:
+        stated = None
+    found = {tokenizer.eos_token_id, *(stated if isinstance(stated, list) else [stated])}
+    return sorted(token for token in found if token is not None)
 
 
 def load_rollouts(batch: KVBatchMeta, eos_token_ids: Sequence[int], per_token: Sequence[str]) -> dict[str, Any]:
@@ -68,7 +84,6 @@ def load_rollouts(batch: KVBatchMeta, eos_token_ids: Sequence[int], per_token: S
 def step_metrics(
     values: Mapping[str, Any],
     *,
-    high_frac: float,
     timing: Mapping[str, float],
     worker_metrics: Mapping[str, float],
     num_expected_prompts: int,
@@ -77,7 +92,7 @@ def step_metrics(
 ) -> dict[str, float]:
     """All metrics of one training step (metric_names.METRICS)."""
     seconds = {phase: timing[timer] for phase, timer in PHASES.items() if timer in timing}
-    tokens: dict[str, float] = {phase: values["num_tokens"] for phase in ("teacher", "update") if phase in seconds}
+    tokens: dict[str, float] = {phase: values["num_tokens"] for phase in TOKENS_OF_PHASES if phase in seconds}
     tokens["rollout"] = int(values["response_mask"].sum())
     # verl prefixes what the actor's worker measured.
     passed = {name: worker_metrics.get(name, worker_metrics.get(f"actor/{name}")) for name in PASS_THROUGH_METRICS}
@@ -88,7 +103,6 @@ def step_metrics(
             student_log_probs=values["student_log_probs"],
             uid=values["uid"],
             **{name: values.get(name) for name in OPTIONAL_PER_TOKEN},
-            high_frac=high_frac,
         ),
         **rollout_metrics(
             response_ids=values["responses"],

@@ -30,11 +30,11 @@ from verl_vaopd.trainer.dump import TokenDump, fixed_subset
 from verl_vaopd.trainer.events import EventLog, validations
 from verl_vaopd.trainer.placement import POOL_NAME, TeacherGroup
 from verl_vaopd.trainer.prompt_lengths import require_prompts_fit, require_responses_fit
-from verl_vaopd.trainer.reporting import dump_rows, load_rollouts, step_metrics
+from verl_vaopd.trainer.reporting import dump_rows, end_tokens, load_rollouts, step_metrics
 from verl_vaopd.trainer.samples import write_samples
 from verl_vaopd.trainer.selection import informative_positions, keep_first_of_each_split, out_of_patience
 from verl_vaopd.trainer.validation import validate
-from verl_vaopd.trainer.weighing import advantage_scores, weigh
+from verl_vaopd.trainer.weighing import advantage_and_group, weigh
 
 
 class DistillationTrainer(PPOTrainerSync):
@@ -44,7 +44,7 @@ class DistillationTrainer(PPOTrainerSync):
         super().__init__(config)
         self.events = events
         self.scores: dict[str, torch.Tensor] = {}
-        """Token weights and what they come from, of the current step; empty without distillation."""
+        """Token weights and what they come from, of the current step, as far as the method has them."""
         self.dump = TokenDump(config.run.dir)
         self.checkpoints_dir = Path(config.trainer.default_local_dir)
         self.objective = Objective.from_config(config)
@@ -82,8 +82,7 @@ class DistillationTrainer(PPOTrainerSync):
 
     def _init_tokenizer(self) -> None:
         super()._init_tokenizer()
-        eos = self.tokenizer.eos_token_id
-        self.eos_token_ids = [eos] if isinstance(eos, int) else list(eos)
+        self.eos_token_ids = end_tokens(self.tokenizer, self.config.student.path)
         # The configuration compares local directories only; a hub id is compared here, before any model is loaded.
         teacher = AutoTokenizer.from_pretrained(self.config.teacher.path)
         if teacher.get_vocab() != self.tokenizer.get_vocab():
@@ -108,7 +107,7 @@ class DistillationTrainer(PPOTrainerSync):
         if self._scored:
             with marked_timer("teacher", timing_raw):
                 self._score(batch)
-        if self.objective.distils:
+        if self.objective.distils or self.config.method.degraded_view:
             with marked_timer("token_weights", timing_raw):
                 self._weigh_tokens(batch)
         if self.objective.reward_coef:
@@ -156,12 +155,15 @@ class DistillationTrainer(PPOTrainerSync):
             self.actor_rollout_wg.forward_tokens(queue.request(batch, fields, keep=True))
 
     def _weigh_tokens(self, batch: KVBatchMeta) -> None:
-        """Eq. 2-6: one weight per token; zero on padding rows."""
+        """Eq. 2-6: visual advantage and, to distil, one weight per token; zero on padding rows."""
         real = queue.real_positions(batch)
         rollouts = queue.select(batch, real)
         scores = None
         if self.config.method.degraded_view:
-            scores = advantage_scores(rollouts, self.config.vaopd.advantage)
+            scores = advantage_and_group(rollouts, self.config.vaopd)
+        if not self.objective.distils:
+            self.scores = scores or {}
+            return
         generator = torch.Generator().manual_seed(self.config.run.seed * 1_000_003 + self.global_steps)
         self.scores = weigh(rollouts, self.config.vaopd, scores, generator)
         queue.store(rollouts, token_weights=self.scores["token_weights"])
@@ -192,7 +194,6 @@ class DistillationTrainer(PPOTrainerSync):
         metrics.update(
             step_metrics(
                 values,
-                high_frac=self.config.vaopd.high_frac,
                 timing=timing_raw,
                 worker_metrics=worker_metrics,
                 num_expected_prompts=self.config.data.train_batch_size - self.num_filtered_prompts,

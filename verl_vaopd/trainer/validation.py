@@ -23,7 +23,7 @@ from verl_vaopd.trainer import queue
 from verl_vaopd.trainer.dump import TokenRow, fixed_subset
 from verl_vaopd.trainer.reporting import dump_rows, load_rollouts
 from verl_vaopd.trainer.validation_stats import summarise_validation
-from verl_vaopd.trainer.weighing import advantage_scores, weigh
+from verl_vaopd.trainer.weighing import advantage_and_group, advantage_scores, weigh
 
 if TYPE_CHECKING:
     from verl_vaopd.trainer.trainer import DistillationTrainer
@@ -151,7 +151,7 @@ def _dump_heldout(trainer: DistillationTrainer, batch: KVBatchMeta, batch_dict: 
     fields = trainer.teacher.forward_fields(scored=True, degraded=gap)
     trainer.actor_rollout_wg.forward_tokens(queue.request(padded, fields))
     values = load_rollouts(subset, trainer.eos_token_ids, [*STUDENT_OUTPUTS, *TEACHER_OUTPUTS, "rollout_log_probs"])
-    scores = advantage_scores(subset, config.vaopd.advantage)
+    scores = advantage_and_group(subset, config.vaopd)
     if trainer.objective.distils:
         scores = weigh(subset, config.vaopd, scores, torch.Generator().manual_seed(config.run.seed))
     values |= scores

@@ -36,6 +36,18 @@ def advantage_scores(batch: KVBatchMeta, advantage: str) -> dict[str, torch.Tens
     return values
 
 
+def advantage_and_group(batch: KVBatchMeta, options: DictConfig) -> dict[str, torch.Tensor]:
+    """advantage_scores by the configuration's definition, and high_group [N, T] bool by its rule.
+
+    Args:
+        batch: as advantage_scores.
+        options: `vaopd` of the configuration.
+    """
+    values = advantage_scores(batch, options.advantage)
+    values["high_group"] = high_group(values["visual_advantage"], values["response_mask"], **_group(options))
+    return values
+
+
 def weigh(
     batch: KVBatchMeta, options: DictConfig, scores: dict[str, torch.Tensor] | None, generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
@@ -44,16 +56,13 @@ def weigh(
     Args:
         batch: real rows only, whole sibling groups.
         options: `vaopd` of the configuration.
-        scores: from advantage_scores, or None for a method that needs none (the configuration is validated for that).
+        scores: from advantage_and_group, or None for a method that needs none; the configuration is validated for it.
         generator: for controls that leave out random tokens.
-    Returns: scores, with padded [N, T] token_weights; with a visual advantage also high_group (bool).
+    Returns: scores, with padded [N, T] token_weights.
     """
     values = dict(scores) if scores is not None else queue.fetch(batch, ["response_mask"])
     mask, uid = values["response_mask"], queue.uids(batch)
-    group = {name: options[name] for name in ("high_frac", "high_rule", "high_mass", "high_threshold")}
     advantage = values.get("visual_advantage", torch.zeros(mask.shape))
-    if scores is not None:
-        values["high_group"] = high_group(advantage, mask, **group)
     if options.mask is not None:
         values["token_weights"] = masked_opd_weights(
             advantage, mask, uid, which=options.mask, frac=options.mask_frac, generator=generator
@@ -66,7 +75,11 @@ def weigh(
             uid,
             high_coef=options.high_coef,
             token_grouping=options.token_grouping,
-            **group,
+            **_group(options),
             **rollouts,
         )
     return values
+
+
+def _group(options: DictConfig) -> dict[str, Any]:
+    return {name: options[name] for name in ("high_frac", "high_rule", "high_mass", "high_threshold")}

@@ -22,7 +22,8 @@ def check_dataset(cfg: DictConfig, findings: Findings) -> None:
                 f"no such data file (data.{key})",
                 got=name,
                 expected="a parquet file in verl's format",
-                fix=f"prepare the data set {dataset.name} there, or point dataset.root at its directory",
+                fix="point dataset.root at a directory that has it (nothing here converts geo3k or virl39k yet), or "
+                "without data: dataset=tinygeo student=tiny teacher=tiny",
             )
     if dataset.min_pixels is not None and dataset.max_pixels is not None:
         findings.require(

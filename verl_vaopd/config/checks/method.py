@@ -87,6 +87,13 @@ def _check_loss(cfg: DictConfig, findings: Findings) -> None:
         fix="loss.divergence=reverse_kl, loss.reward_coef=1, or method=base",
     )
     findings.require(
+        loss.divergence != "nll" or cfg.method.stored_responses,
+        "negative log-likelihood of the student's own samples teaches nothing",
+        got="loss.divergence=nll, method.stored_responses=false",
+        expected="stored responses",
+        fix="method=cot_sft, or another loss.divergence",
+    )
+    findings.require(
         cfg.validation.before_train or not cfg.trainer.val_only,
         "nothing would be done",
         got="trainer.val_only=true, validation.before_train=false",
@@ -103,6 +110,14 @@ def _check_rewards(cfg: DictConfig, findings: Findings) -> None:
         value = papo[key]
         inside = value is None or 0 <= value <= 1
         findings.require_range(f"papo.{key}", value, "between 0 and 1, or null", inside, "null")
+    low, high = papo.min_accuracy, papo.max_accuracy
+    findings.require(
+        low is None or high is None or low < high,
+        "no prompt could stay in the update",
+        got=f"papo.min_accuracy={low}, papo.max_accuracy={high}",
+        expected="min_accuracy below max_accuracy",
+        fix="papo.min_accuracy=0.01 papo.max_accuracy=0.99",
+    )
     rewarded = loss.reward_coef > 0
     findings.require(
         rewarded or not (papo.perception_coef or papo.entropy_coef),
@@ -141,7 +156,7 @@ def _check_views(cfg: DictConfig, findings: Findings) -> None:
         require = findings.require_range
         _choice(findings, f"{key}.kind", view.kind, tuple(images.DEGRADATIONS))
         require(f"{key}.ratio", view.ratio, "more than 0, at most 1", 0 < view.ratio <= 1, images.PIXELATE_RATIO)
-        require(f"{key}.radius", view.radius, "more than 0", 0 < view.radius < INFINITY, images.BLUR_RADIUS)
+        require(f"{key}.radius", view.radius, "more than 0, at most 1", 0 < view.radius <= 1, images.BLUR_RADIUS)
         require(f"{key}.block", view.block, "at least 1 pixel", view.block >= 1, images.BLOCK)
         probable = 0 <= view.mask_prob <= 1
         require(f"{key}.mask_prob", view.mask_prob, "between 0 and 1", probable, images.MASK_PROB)
@@ -166,11 +181,11 @@ def _check_self_teacher(cfg: DictConfig, findings: Findings) -> None:
             fix=f"teacher.max_tokens_per_gpu={longest}",
         )
         findings.require(
-            cfg.vaopd.advantage == "sampled",
-            "the privileged teacher has no degraded view of its own",
-            got=f"vaopd.advantage={cfg.vaopd.advantage}, privilege.reference={privilege.reference}",
-            expected="vaopd.advantage=sampled",
-            fix="vaopd.advantage=sampled",
+            not cfg.method.degraded_view,
+            "the degraded view belongs to the student's prompt, and the privileged teacher reads another one",
+            got=f"method.degraded_view=true, privilege.reference={privilege.reference}",
+            expected="one of the two: no visual advantage by a teacher that reads the solution",
+            fix="method=opsd method.degraded_view=false, or privilege.reference=null",
         )
     if teacher.ema_decay is None:
         return

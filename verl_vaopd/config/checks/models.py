@@ -1,7 +1,7 @@
 """Student and teacher must read the same tokens and the same image patches; local paths must exist.
 
-Only local directories can be compared here, before anything is downloaded. Of models named by a hub id the trainer
-checks the loaded tokenizers again.
+Compared are two small files, config.json and tokenizer.json. Those of a hub id are downloaded into the Hugging Face
+cache if they are not there and the hub answers; otherwise the trainer compares the loaded tokenizers.
 """
 
 from __future__ import annotations
@@ -19,6 +19,8 @@ from verl_vaopd.config.paths import ASSETS_DIR
 
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 TOKEN_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+COMPARED = ("config.json", "tokenizer.json")
+HUB_TIMEOUT_S = 3
 PATCHES = ("in_channels", "patch_size", "temporal_patch_size", "spatial_merge_size")
 """Of config.json's vision_config: the teacher is given the student's pixel values."""
 
@@ -26,19 +28,19 @@ PATCHES = ("in_channels", "patch_size", "temporal_patch_size", "spatial_merge_si
 def check_models(cfg: DictConfig, findings: Findings) -> None:
     """Both model paths, and whether the two models fit together."""
     paths = {key: Path(cfg[key].path).expanduser() for key in ("student", "teacher")}
-    local = {key: _check_path(key, cfg[key].path, path, findings) for key, path in paths.items()}
-    if all(local.values()):
-        findings.problems += compatibility_problems(paths["student"], paths["teacher"])
-        _check_positions(cfg, paths, findings)
+    student, teacher = (_directory(key, cfg[key].path, path, findings) for key, path in paths.items())
     tiny = [key for key, path in paths.items() if path.is_relative_to(ASSETS_DIR)]
-    hub = [key for key, path in paths.items() if not local[key] and not path.exists() and key not in tiny]
-    findings.require(
+    hub = [key for key, path in paths.items() if not path.exists() and key not in tiny]
+    fit = findings.require(
         not (tiny and hub),
         "student and teacher do not read the same tokens",
         got=f"student.path={cfg.student.path}, teacher.path={cfg.teacher.path}",
         expected="both or neither of the tiny models, which have a tokenizer of their own",
         fix="student=tiny teacher=tiny, or e.g. student=2b teacher=8b",
     )
+    if fit and student is not None and teacher is not None:
+        findings.problems += compatibility_problems(student, teacher)
+        _check_positions(cfg, {"student": student, "teacher": teacher}, findings)
 
 
 def check_tokenizers(student_path: str | Path, teacher_path: str | Path) -> None:
@@ -80,18 +82,54 @@ def _check_positions(cfg: DictConfig, paths: dict[str, Path], findings: Findings
         )
 
 
-def _check_path(key: str, given: str, path: Path, findings: Findings) -> bool:
-    """Whether it is a local model directory; a hub id is not, and that is no problem."""
+def _directory(key: str, given: str, path: Path, findings: Findings) -> Path | None:
+    """Where a model's two files are on this machine; None for a hub id while the hub is out of reach: no problem."""
     if not path.exists() and HUB_ID.fullmatch(given):
-        return False
+        return _cached(given) or _downloaded(key, given, findings)
     shipped = path.is_relative_to(ASSETS_DIR)
-    return findings.require(
+    there = findings.require(
         (path / "config.json").is_file(),
         f"the {key} is not there",
         got=f"{key}.path={given}" + ("" if path.exists() else " (no such directory)"),
         expected="a directory with config.json and tokenizer.json, or a Hugging Face id",
         fix="`vaopd tinygeo build` makes the tiny models" if shipped else f"correct {key}.path",
     )
+    return path if there else None
+
+
+def _cached(hub_id: str) -> Path | None:
+    """The model's directory in the Hugging Face cache, if both files that are compared are in it."""
+    from huggingface_hub import try_to_load_from_cache  # imported for hub ids alone
+
+    found = [Path(file) for name in COMPARED if isinstance(file := try_to_load_from_cache(hub_id, name), str)]
+    # Of one revision, hence in one directory.
+    return found[0].parent if len(found) == len(COMPARED) else None
+
+
+def _downloaded(key: str, hub_id: str, findings: Findings) -> Path | None:
+    """The same from the hub, if it answers soon; a model that it does not have is a problem."""
+    from httpx import HTTPError
+    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub.errors import RepositoryNotFoundError
+
+    try:
+        # Asked once: hf_hub_download by itself would retry for half a minute.
+        there = {file.rfilename for file in HfApi().model_info(hub_id, timeout=HUB_TIMEOUT_S).siblings or ()}
+        if not there.issuperset(COMPARED):
+            return None
+        config, _ = (Path(hf_hub_download(hub_id, name)) for name in COMPARED)
+        return config.parent
+    except RepositoryNotFoundError:
+        findings.require(
+            False,
+            f"the {key} is not on the hub",
+            got=f"{key}.path={hub_id}",
+            expected="a model that is there and that this machine's token may read, or a directory",
+            fix=f"correct {key}.path; for a model with restricted access, `hf auth login`",
+        )
+    except (HTTPError, OSError):
+        pass  # offline, or the hub is out of reach
+    return None
 
 
 def _differences(student: Path, teacher: Path) -> Iterator[str]:

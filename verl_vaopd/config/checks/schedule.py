@@ -84,8 +84,8 @@ def _check_generated_sizes(cfg: DictConfig, findings: Findings) -> None:
         )
         for key, least, why in (
             ("num_train", prompts, "data.train_batch_size"),
-            ("num_validation", cfg.validation.num_questions, "validation.num_questions"),
-            ("num_test", cfg.validation.num_questions if _uses_test(cfg) else 1, "questions asked of a test split"),
+            ("num_validation", _num_asked(cfg, "validation"), "validation.num_questions, if it is asked any"),
+            ("num_test", _num_asked(cfg, "test"), "validation.num_questions, if a test split is asked any"),
         )
     ]
     unknown = [split for split in cfg.validation.splits if split not in TINYGEO_SPLITS]
@@ -108,5 +108,7 @@ def _check_generated_sizes(cfg: DictConfig, findings: Findings) -> None:
         )
 
 
-def _uses_test(cfg: DictConfig) -> bool:
-    return any(split.startswith("test") for split in cfg.validation.splits)
+def _num_asked(cfg: DictConfig, kind: str) -> int:
+    """Questions that a split of this kind must have: those that are asked, or one."""
+    asked = any(split.startswith(kind) for split in cfg.validation.splits)
+    return cfg.validation.num_questions if asked else 1
