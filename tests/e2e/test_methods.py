@@ -36,7 +36,7 @@ SMALLEST = (
     "validation.before_train=false",
     "checkpoint.every=-1",
     "dump.every=3",
-    "dump.num_train_rollouts=4",
+    "dump.num_train_rollouts=8",
     "collect.n=3",
     "collect.keep=3",
     f"trainer.total_training_steps={STEPS}",
@@ -85,6 +85,16 @@ def test_it_trains(methods: dict[str, Run], name: str) -> None:
     # A policy gradient is 0 while siblings are all right or all wrong, unless something else is in the loss.
     moved = any(step["metrics"]["actor/grad_norm"] > 0 for step in steps)
     assert moved or name == "grpo"
+
+
+def test_all_methods_see_the_same_prompts(methods: dict[str, Run]) -> None:
+    """In the third step; where prompts may be left out, no others."""
+    asked = {name: {row["question_id"] for row in methods[name].dump("train").to_pylist()} for name in TRAINED}
+    everything = asked["grpo"]
+    assert len(everything) == 2
+    for name, questions in asked.items():
+        leaves_out = name in ("papo_dapo", "cot_sft", "offpolicy_kd")
+        assert questions <= everything if leaves_out else questions == everything, name
 
 
 @pytest.mark.parametrize("name", TRAINED)
