@@ -4,7 +4,7 @@
 
 1. `vaopd collect`: the teacher's responses for cot_sft and offpolicy_kd.
 2. One `vaopd compare` per learning rate: one seed, validated after the last step on the validation split. A method
-   takes the rate of its best accuracy there, the lower one on ties; ablations and controls that of the method they vary.
+   takes the rate of its best accuracy there, the lower one on ties; ablations and controls that of what they vary.
 3. One `vaopd compare` of all methods over all seeds, each at its own rate, on the test split, which nothing was chosen
    on: every run is validated once, after its last step, so no checkpoint is selected either.
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import os
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import ray
@@ -12,13 +15,16 @@ from ray.util.placement_group import remove_placement_group
 from verl.single_controller.ray.base import ResourcePoolManager
 from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
 
+LOCK = Path("/tmp/rl-colocate-zmq-vaopd.lock")
+"""Beside the sockets that it guards (verl/workers/rollout/vllm_rollout/vllm_rollout.py:141)."""
+
 
 @contextlib.contextmanager
 def ray_session(configs: Sequence[DictConfig]) -> Iterator[None]:
     """Ray for runs with these configurations, one after the other; they share the settings of the first.
 
     Raises:
-        ValueError: the runs ask for different clusters.
+        ValueError: the runs ask for different clusters, or for one of their own beside another run's on this machine.
     """
     addresses = {str(config.ray_kwargs.ray_init.address) for config in configs}
     if len(addresses) > 1:
@@ -26,11 +32,36 @@ def ray_session(configs: Sequence[DictConfig]) -> Iterator[None]:
     options = ray_options(configs[0], get_ppo_ray_runtime_env(configs[0]))
     if options.get("num_gpus") is not None:
         options["num_gpus"] = max(config.ray_kwargs.ray_init.num_gpus for config in configs)
-    ray.init(**options)
+    with _only_one_here() if options["address"] == "local" else contextlib.nullcontext():
+        ray.init(**options)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+
+
+@contextlib.contextmanager
+def _only_one_here() -> Iterator[None]:
+    """Hold LOCK. verl names the sockets that carry new weights to vLLM by Ray's job id, which is the same in every
+    cluster of one job: of two clusters on a machine, one would wait for ever, or sample with the other's weights.
+    """
     try:
+        lock = os.open(LOCK, os.O_RDONLY)  # it may be another user's
+    except FileNotFoundError:
+        lock = os.open(LOCK, os.O_RDONLY | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ValueError(
+                "ray_kwargs.ray_init.address: got null, a Ray cluster of this training's own, beside that of another "
+                "training on this machine; expected one at a time, as verl 0.9.1 would mix up the weights of both; "
+                "wait for the other one, or start one cluster for both (`ray start --head`) and give "
+                "ray_kwargs.ray_init.address=auto"
+            ) from error
         yield
     finally:
-        ray.shutdown()
+        os.close(lock)
 
 
 def ray_options(config: DictConfig, runtime_env: dict[str, Any]) -> dict[str, Any]:
