@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, resident_bytes
 from verl_vaopd.algorithms import divergence, fused_divergence
 
 RESULTS = Path(__file__).parent / "results"
@@ -188,16 +188,6 @@ def peak_memory(options: argparse.Namespace, form: str, dtype: str) -> dict[str,
     peak = torch.cuda.max_memory_allocated() if cuda else resident_bytes("VmHWM")
     gradients = sum(leaf.grad.nbytes for leaf in leaves if leaf.grad is not None)
     return {"peak_bytes": peak - before, "of_which_gradients_bytes": gradients}
-
-
-def resident_bytes(field: str) -> int:
-    """Resident set of this process: VmRSS now, VmHWM at its highest (getrusage's would include the parent's)."""
-    for line in Path("/proc/self/status").read_text().splitlines():
-        if line.startswith(f"{field}:"):
-            return int(line.split()[1]) * 1024
-    raise RuntimeError(
-        f"/proc/self/status has no {field}: got another system, expected Linux; measure with --device cuda"
-    )
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What a result was measured on, without anything that identifies the machine."""
+"""What a result was measured on, without anything that identifies the machine; and memory of a process."""
 
 from __future__ import annotations
 
@@ -28,6 +28,14 @@ def describe_machine() -> dict[str, Any]:
         description["gpu_memory_gib"] = round(properties.total_memory / 2**30, 1)
         description["cuda"] = torch.version.cuda
     return description
+
+
+def resident_bytes(field: str) -> int:
+    """Resident set of this process: VmRSS now, VmHWM at its highest (getrusage's would include the parent's)."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise RuntimeError(f"/proc/self/status has no {field}: got another system, expected Linux; measure there")
 
 
 def _cpu_model() -> str:

@@ -4,7 +4,7 @@
 
 1. `vaopd collect`: the teacher's responses for cot_sft and offpolicy_kd.
 2. One `vaopd compare` per learning rate: one seed, validated after the last step on the validation split. A method
-   takes the rate of its best accuracy there, the lower one on ties; ablations and controls that of what they vary.
+   takes the rate of its best accuracy there, the lower one on ties; a method that varies another one, the other's.
 3. One `vaopd compare` of all methods over all seeds, each at its own rate, on the test split, which nothing was chosen
    on: every run is validated once, after its last step, so no checkpoint is selected either.
 
@@ -37,12 +37,12 @@ RATE_OF = {
     "offpolicy_kd": "offpolicy_kd",
     "cot_sft": "cot_sft",
     "grpo": "grpo",
-    "papo": "papo",
-    "papo_dapo": "papo_dapo",
-    "opsd": "opsd",
+    "papo": "grpo",
+    "papo_dapo": "grpo",
+    "opsd": "opd",
 }
-"""The trained methods, and whose learning rate each takes: ablations and controls that of the method they vary. The
-first is what the others are compared to."""
+"""The trained methods, and whose learning rate each takes: a method that varies another one takes the other's, which
+saves half of the sweep. The first is what the others are compared to."""
 LEARNING_RATES = ("3e-5", "1e-4")
 RATE = "actor_rollout_ref.actor.optim.lr"
 

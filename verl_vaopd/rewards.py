@@ -8,18 +8,24 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-# A box opens, or any brace.
-_BRACES = re.compile(r"\\boxed\{|[{}]")
+# A box opens, an escaped character (which opens and closes nothing), or any brace.
+_BRACES = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\.|[{}]", re.DOTALL)
 
 
 def boxes(text: str) -> list[str]:
-    """The contents of all balanced \\boxed{...} that are not inside another one, in order. Linear in the text."""
+    """The contents of all balanced \\boxed{...} that are not inside another one, in order. Linear in the text.
+
+    A box that never closes does not count, but a balanced one inside it does. \\fbox is a box too.
+    """
     open_braces: list[int | None] = []  # where a box's content starts; None for another brace
     closed = []
     for brace in _BRACES.finditer(text):
-        if brace.group() != "}":
-            open_braces.append(None if brace.group() == "{" else brace.end())
-        elif open_braces and (start := open_braces.pop()) is not None:
+        token = brace.group()
+        if token == "{":
+            open_braces.append(None)
+        elif token[-1] == "{" and len(token) > 2:
+            open_braces.append(brace.end())
+        elif token == "}" and open_braces and (start := open_braces.pop()) is not None:
             closed.append((start, brace.start()))
     found, end = [], -1
     for start, stop in sorted(closed):

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.e2e
 
 NUM_QUESTIONS, NUM_SAMPLES = 12, 8
 STUDENT = Path(verl_vaopd.__file__).parent / "assets" / "tinygeo" / "student"
-SCRIPT = "import sys; from verl_vaopd.evaluation.eval_cli import main; sys.exit(main(sys.argv[1:]))"
+BLOCK = 32  # tokens that the prefix cache knows as one; the default on CPUs is more than a prompt of tinygeo
 
 
 @dataclass
@@ -51,10 +51,11 @@ class Evaluation:
             "out": self.out,
             "n": NUM_SAMPLES,
             "max_tokens": 256,
+            "engine.block_size": BLOCK,
         }
-        command = [sys.executable, "-c", SCRIPT, *(f"{key}={value}" for key, value in words.items())]
+        command = [sys.executable, "-m", "tests.e2e.counted_eval", *(f"{key}={value}" for key, value in words.items())]
         with self.log.open("ab") as log:
-            return subprocess.Popen(command, stdout=log, stderr=log)
+            return subprocess.Popen(command, stdout=log, stderr=log, cwd=Path(__file__).parents[2])
 
     def run(self) -> None:
         code = self.start().wait(timeout=600)
@@ -102,6 +103,24 @@ def test_a_killed_evaluation_goes_on_to_the_same_responses(whole: Evaluation) ->
     assert resumed.lines()[: len(first)] == first  # continued, not done again
     assert len(resumed.lines()) == NUM_QUESTIONS * NUM_SAMPLES
     assert resumed.rows() == whole.rows()
+
+
+def test_an_image_is_processed_once_and_a_prompt_shared_by_its_samples(whole: Evaluation) -> None:
+    counts = json.loads((whole.out / "counts.json").read_text())
+    assert counts["num_processed"] == NUM_QUESTIONS
+    # vLLM tells it of the sample that ended last, which may be the one that the others took the prompt from.
+    assert len(counts["cached_tokens"]) == NUM_QUESTIONS
+    assert sum(num >= BLOCK for num in counts["cached_tokens"]) > NUM_QUESTIONS / 2
+
+
+def test_speed_is_kept(whole: Evaluation) -> None:
+    (line,) = (whole.out / "speed.jsonl").read_text().splitlines()
+    speed, rows = json.loads(line), whole.rows().values()
+    assert speed["num_responses"] == len(rows) and speed["num_tokens"] == sum(row["num_tokens"] for row in rows)
+    assert speed["tokens_per_second"] > 0 and speed["gpu_idle_frac"] is None
+    # All 32 places are taken until the first samples of a group have ended.
+    assert 0 < speed["engine_idle_frac"] < 0.5 < speed["engine_full_frac"] < 1
+    assert "tokens/s; engine idle" in whole.log.read_text(errors="replace")
 
 
 def test_every_sample_is_stored_with_a_seed_of_its_own(whole: Evaluation) -> None:

@@ -14,8 +14,9 @@ from verl_vaopd.evaluation.benchmarks.ai2d import AI2D
 from verl_vaopd.evaluation.parsing.edit_distance import edit_distance
 from verl_vaopd.evaluation.parsing.equality import answers_equal
 from verl_vaopd.evaluation.parsing.expression import NotAnExpression, evaluate
-from verl_vaopd.evaluation.parsing.response import last_box, strip_thinking
+from verl_vaopd.evaluation.parsing.response import strip_thinking
 from verl_vaopd.evaluation.statistics import avg_at_k
+from verl_vaopd.rewards import extract_boxed
 
 seeded = settings(derandomize=True, deadline=None, max_examples=60)
 few = settings(seeded, max_examples=15)
@@ -89,6 +90,21 @@ HOSTILE = {
     "stars": "*" * 100_000,
     "dollars": "$" * 100_000,
     "yes and no": "yes no " * 10_000,
+    "brackets": "(" * 100_000,
+    "square brackets": "[" * 100_000 + "]" * 100_000,
+    "brackets in an answer": "Answer: " + "([{" * 100 + "1" + "}])" * 100,
+    "powers of powers": "\\boxed{9^9^9^9}",
+    "powers of powers in a sentence": "The answer is 9^9^9^9^9^9 meters^9",
+    "powers of brackets": "Answer: ((((9^9)^9)^9)^9)^9",
+    "fractions without end": "\\frac{" * 30_000,
+    "fractions of fractions": "Answer: " + "\\frac{1}{" * 10_000 + "2" + "}" * 10_000,
+    "roots of roots": "\\boxed{" + "\\sqrt{" * 50 + "2" + "}" * 50 + "}",
+    "a large exponent": "\\boxed{1e999 + 1e-999 + 10^{10^{10}}}",
+    "choices of choices": "so 选 B, 选项 " * 10_000,
+    "bounds of formulas": "it is: $ \\[ ` " * 10_000,
+    "quotients": "\\boxed{" + "1/" * 190 + "3}",
+    "equations in a line": "x = " * 30_000 + "5",
+    "words without end": "is is are equals " * 10_000,
 }
 
 
@@ -219,7 +235,7 @@ def test_evaluation_gives_a_number_or_says_that_it_is_none(text):
 @given(responses, responses)
 def test_the_last_box_is_what_was_boxed_last(before, content):
     balanced = content.replace("{", "").replace("}", "").replace("\\", "")
-    assert last_box(before.replace("\\", "") + f"\\boxed{{{balanced}}}") == balanced
+    assert extract_boxed(before.replace("\\", "") + f"\\boxed{{{balanced}}}") == balanced
 
 
 short = st.text("ab", max_size=8)

@@ -90,6 +90,9 @@ class Benchmark(ABC):
     """The metric that tables report."""
     max_points: ClassVar[float] = 100.0
     """What the headline is out of."""
+    headline_parts: ClassVar[tuple[str, ...]] = ()
+    """Metrics whose mean the headline is, where they are shares of different things, as of answers and of figures;
+    empty where it is one share itself. Error bars need to know."""
     protocols: ClassVar[tuple[str, ...]] = PROTOCOLS
 
     @abstractmethod

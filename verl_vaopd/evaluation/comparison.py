@@ -10,10 +10,11 @@ from pathlib import Path
 import numpy as np
 
 from verl_vaopd.analysis.tables import ABSENT, markdown_table
-from verl_vaopd.evaluation.headline import standard_error_of
+from verl_vaopd.evaluation.headline import Headline, standard_error_of
 from verl_vaopd.evaluation.paired import holm, minimum_detectable_difference, sign_flip_p_value
 from verl_vaopd.evaluation.results import Result, benchmarks_in, common_protocol, read_result
 from verl_vaopd.evaluation.statistics import cluster_bootstrap_interval
+from verl_vaopd.evaluation.student import FEW_CLUSTERS, t_interval
 from verl_vaopd.evaluation.tables import TITLES, require_comparable
 
 
@@ -36,14 +37,11 @@ class Difference:
 def difference(name: str, first: Result, second: Result) -> Difference:
     """Of one benchmark, whose questions must be the same in both; NaN where one of them has no score."""
     a, b = first.headline, second.headline
-    value = a.value() - b.value()
+    value, error = a.value() - b.value(), standard_error_of(a.influences() - b.influences())
     p_value, low, high = math.nan, math.nan, math.nan
     if not math.isnan(value):
         p_value = sign_flip_p_value(a.contributions() - b.contributions())
-        low, high = cluster_bootstrap_interval(
-            np.zeros(len(a.clusters)), statistic=lambda _, weights: a.resampled(weights) - b.resampled(weights)
-        )
-    error = standard_error_of(a.influences() - b.influences())
+        low, high = _interval(a, b, value, error)
     return Difference(
         benchmark=name,
         first=100.0 * a.value(),
@@ -54,6 +52,15 @@ def difference(name: str, first: Result, second: Result) -> Difference:
         p_value=p_value,
         detectable=100.0 * minimum_detectable_difference(error),
         num_clusters=len(a.clusters),
+    )
+
+
+def _interval(a: Headline, b: Headline, value: float, error: float) -> tuple[float, float]:
+    """95 %, of the difference, as Headline.interval."""
+    if len(a.clusters) < FEW_CLUSTERS:
+        return t_interval(value, error, len(a.clusters), within=(-1.0, 1.0))
+    return cluster_bootstrap_interval(
+        np.zeros(len(a.clusters)), statistic=lambda _, weights: a.resampled(weights) - b.resampled(weights)
     )
 
 
@@ -105,6 +112,7 @@ def describe(differences: Sequence[Difference], first: str, second: str, protoco
             f"{first} minus {second}, protocol {protocol}, in points of per cent.",
             markdown_table(rows),
             "p: sign-flip permutation over clusters; p (Holm): corrected over the benchmarks of this table; "
-            "detectable: the true difference that is found with a chance of 80 % at the level 5 %.",
+            "detectable: the true difference that is found with a chance of 80 % at the level 5 %. Intervals: paired "
+            f"bootstrap over clusters, Student's t for fewer than {FEW_CLUSTERS}.",
         ]
     )

@@ -10,7 +10,10 @@ from typing import Any
 from verl_vaopd.evaluation.benchmark import ImagePart, Question
 from verl_vaopd.evaluation.chat_client import CallFailed, ChatClient
 from verl_vaopd.evaluation.requests import Request, Response
+from verl_vaopd.evaluation.speed import Occupancy
 
+_BYTES_PENDING = 1 << 30
+"""Of images in pending calls: each holds its own copy while it is made."""
 _IMAGE_TYPES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RIFF": "webp", b"BM": "bmp"}
 
 
@@ -21,43 +24,64 @@ class EndpointSource:
         client: of the server.
         model: its name there.
         sampling: temperature, top_p and max_tokens.
-        concurrency: calls at a time; as many again are prepared.
+        concurrency: calls at a time; as many again are prepared. Fewer, where images are large.
     """
+
+    num_gpus = 0
 
     def __init__(self, client: ChatClient, model: str, sampling: dict[str, Any], concurrency: int) -> None:
         self._client, self._model, self._sampling = client, model, sampling
         self._concurrency = concurrency
+        self.occupancy = Occupancy(concurrency)
 
     def responses(self, requests: Iterable[Request]) -> Iterator[list[Response]]:
         """See requests.Source. A call that fails is a response without text, and says why."""
+        self.occupancy.note(0)
         pool = ThreadPoolExecutor(self._concurrency)
-        pending: set[Future[Response]] = set()
+        pending: dict[Future[Response], int] = {}
         try:
             for request in requests:
-                messages = [{"role": "user", "content": message_content(request.question)}]
+                content = message_content(request.question)
+                size = sum(len(part["image_url"]["url"]) for part in content if part["type"] == "image_url")
                 for sample in request.samples:
-                    if len(pending) >= 2 * self._concurrency:
-                        done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                        yield [future.result() for future in done]
-                    pending.add(pool.submit(self._sample, request, messages, sample))
+                    while len(pending) >= 2 * self._concurrency or (
+                        pending and size + sum(pending.values()) > _BYTES_PENDING
+                    ):
+                        yield self._finished(pending)
+                    pending[pool.submit(self._sample, request, content, sample)] = size
+                    self.occupancy.note(len(pending))
             while pending:
-                done, pending = wait(pending, return_when=FIRST_COMPLETED)
-                yield [future.result() for future in done]
+                yield self._finished(pending)
         finally:
             pool.shutdown(cancel_futures=True)
 
     def close(self) -> None:
         """Nothing is held."""
 
-    def _sample(self, request: Request, messages: list[dict[str, Any]], sample: int) -> Response:
+    def _finished(self, pending: dict[Future[Response], int]) -> list[Response]:
+        """Wait for at least one call, and take those that are done out of `pending`."""
+        done, _ = wait(pending, return_when=FIRST_COMPLETED)
+        for future in done:
+            del pending[future]
+        self.occupancy.note(len(pending))
+        return [future.result() for future in done]
+
+    def _sample(self, request: Request, content: list[dict[str, Any]], sample: int) -> Response:
         seed = request.seed + sample
+        messages = [{"role": "user", "content": content}]
         payload = {"model": self._model, "messages": messages, "seed": seed, "n": 1, **self._sampling}
         try:
             reply = self._client.complete(payload)
         except CallFailed as error:
-            return Response(request.question.id, sample, seed, None, error=str(error))
+            return Response(request.benchmark, request.question.id, sample, seed, None, error=str(error))
         return Response(
-            request.question.id, sample, seed, reply.text, reply.finish_reason, num_tokens=reply.completion_tokens
+            request.benchmark,
+            request.question.id,
+            sample,
+            seed,
+            reply.text,
+            reply.finish_reason,
+            num_tokens=reply.completion_tokens,
         )
 
 

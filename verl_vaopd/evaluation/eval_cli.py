@@ -4,6 +4,7 @@ vaopd eval model=DIR benchmarks=all n=8 protocol=rule data=datasets out=eval/NAM
 vaopd eval table RUN...
 vaopd eval compare A B
 vaopd eval score BENCHMARK, vaopd eval aggregate BENCHMARK      see score_cli.py
+vaopd eval crosscheck --backend NAME --python FILE              see crosscheck/crosscheck_cli.py
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from verl_vaopd.evaluation import score_cli
+from verl_vaopd.evaluation.crosscheck import crosscheck_cli
 
 _RUN = "run"
 _INCOMPLETE = 1
@@ -90,6 +92,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=compare)
 
     score_cli.add_commands(commands)
+    crosscheck_cli.add_command(commands)
     return parser
 
 

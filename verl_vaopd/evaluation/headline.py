@@ -1,11 +1,12 @@
 """A benchmark's headline as a function of how often each cluster counts: what resampling whole clusters needs.
 
-Axes: P passes, M components, C clusters, R resamples.
+Axes: P passes, M parts, C clusters, R resamples.
 
-Every headline is a mean of components, each the mean over units that lie within one cluster: questions, WeMath's
-problems, HallusionBench's figures. So with numerator and denominator of every cluster it is, for cluster weights w,
+Every headline is a mean of parts (Benchmark.headline_parts), each the mean over units that lie within one cluster:
+questions, WeMath's problems, HallusionBench's figures. So with numerator and denominator of every cluster it is, for
+cluster weights w,
 
-    headline(w) = mean over passes and components of (w . numerator) / (w . denominator)
+    headline(w) = mean over passes and parts of (w . numerator) / (w . denominator)
 
 and with all weights 1 what Benchmark.aggregate says. Both come from aggregate itself, asked about single clusters, so
 no benchmark's grouping is written down twice. Scores are shares in [0, 1] here.
@@ -21,17 +22,15 @@ from typing import Any
 import numpy as np
 
 from verl_vaopd.evaluation.benchmark import Benchmark
-from verl_vaopd.evaluation.statistics import cluster_bootstrap_interval
+from verl_vaopd.evaluation.statistics import NUM_RESAMPLES, cluster_bootstrap_interval
+from verl_vaopd.evaluation.student import FEW_CLUSTERS, t_interval
 
 Rows = Sequence[Mapping[str, Any]]
-
-COMPONENTS = {"hallusionbench": ("aAcc", "fAcc", "qAcc")}
-"""Of which a headline is the mean; every other headline is its only component."""
 
 
 @dataclass(frozen=True)
 class Headline:
-    """Numerators and denominators [P, M, C] float64; a component's denominators are in units of one of them."""
+    """Numerators and denominators [P, M, C] float64; a part's denominators are in units of one of them."""
 
     numerators: np.ndarray
     denominators: np.ndarray
@@ -58,9 +57,13 @@ class Headline:
         """[C]: the part of the headline that comes from each cluster; their sum is the headline."""
         return (self.numerators / self.denominators.sum(axis=2, keepdims=True)).mean(axis=(0, 1))
 
-    def interval(self) -> tuple[float, float]:
-        """95 % bootstrap interval over clusters."""
-        return cluster_bootstrap_interval(np.zeros(len(self.clusters)), statistic=lambda _, w: self.resampled(w))
+    def interval(self, num_resamples: int = NUM_RESAMPLES) -> tuple[float, float]:
+        """95 % interval: bootstrap over clusters, or Student's t if there are few."""
+        if len(self.clusters) < FEW_CLUSTERS:
+            return t_interval(self.value(), self.standard_error(), len(self.clusters), within=(0.0, 1.0))
+        return cluster_bootstrap_interval(
+            np.zeros(len(self.clusters)), statistic=lambda _, w: self.resampled(w), num_resamples=num_resamples
+        )
 
     def standard_error(self) -> float:
         """As standard_error_of of the influences."""
@@ -94,7 +97,7 @@ def headline(benchmark: Benchmark, passes: Sequence[Rows], cluster_of: Sequence[
 
 def _terms(benchmark: Benchmark, groups: Sequence[Rows]) -> tuple[np.ndarray, np.ndarray]:
     """Numerators and denominators [M, C] of one pass; groups: the rows of every cluster."""
-    values = np.array([_components(benchmark, rows) for rows in groups]).T  # NaN: no unit of the component
+    values = np.array([_parts(benchmark, rows) for rows in groups]).T  # NaN: no unit of the part
     denominators = np.zeros_like(values)
     for number, present in enumerate(~np.isnan(values)):
         if not present.any():
@@ -104,15 +107,16 @@ def _terms(benchmark: Benchmark, groups: Sequence[Rows]) -> tuple[np.ndarray, np
         reference = _with_hits(groups[first], 0.0)
         for cluster in others:
             # Beside the first, where nothing is right, a cluster where all is right scores d / (d + 1).
-            share = _components(benchmark, [*_with_hits(groups[cluster], 1.0), *reference])[number]
+            share = _parts(benchmark, [*_with_hits(groups[cluster], 1.0), *reference])[number]
             denominators[number, cluster] = share / (1.0 - share)
     return np.nan_to_num(values) * denominators, denominators
 
 
-def _components(benchmark: Benchmark, rows: Rows) -> list[float]:
+def _parts(benchmark: Benchmark, rows: Rows) -> list[float]:
     metrics = benchmark.aggregate(rows)
-    names = COMPONENTS.get(benchmark.name, (benchmark.headline,))
-    return [metrics[name] / (benchmark.max_points if name == benchmark.headline else 100.0) for name in names]
+    if benchmark.headline_parts:
+        return [metrics[name] / 100.0 for name in benchmark.headline_parts]
+    return [metrics[benchmark.headline] / benchmark.max_points]
 
 
 def _with_hits(rows: Rows, hit: float) -> list[dict[str, Any]]:

@@ -24,6 +24,9 @@ class ImportedSource:
         ValueError: no file, a line that is no such row, or two rows for one sample.
     """
 
+    occupancy = None
+    num_gpus = 0
+
     def __init__(self, path: Path, benchmarks: Iterable[str]) -> None:
         names = tuple(benchmarks)
         self._path = path
@@ -54,6 +57,7 @@ class ImportedSource:
                 f"{sample}; expected n of them for every question; add it, or ask for fewer with n= or limit="
             )
         return Response(
+            benchmark=request.benchmark,
             question=request.question.id,
             sample=sample,
             seed=row.get("seed"),

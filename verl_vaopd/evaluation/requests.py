@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from verl_vaopd.evaluation.benchmark import Question
+from verl_vaopd.evaluation.speed import Occupancy
 
 
 @dataclass(frozen=True)
@@ -25,6 +26,7 @@ class Request:
 class Response:
     """One sample."""
 
+    benchmark: str
     question: str
     sample: int
     seed: int | None
@@ -38,6 +40,14 @@ class Response:
 
 class Source(Protocol):
     """Where responses come from."""
+
+    @property
+    def occupancy(self) -> Occupancy | None:
+        """Of what answers, over the time of `responses`; None: the responses were made elsewhere."""
+
+    @property
+    def num_gpus(self) -> int:
+        """Of this machine that it uses: the first so many of the visible ones."""
 
     def responses(self, requests: Iterable[Request]) -> Iterator[list[Response]]:
         """The responses, in groups that are stored as one, in any order. Requests are taken as they are needed."""

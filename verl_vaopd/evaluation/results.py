@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,7 @@ class Result:
 
     benchmark: Benchmark
     identity: dict[str, Any]
-    """Model, sampling, questions, protocol, n, judge."""
+    """Model, sampling, questions, protocol, switches of the benchmark, n, judge."""
     questions: list[Row]
     scores: list[Row]
     """Q * n rows, question by question."""
@@ -58,10 +58,10 @@ class Result:
         of_passes = [self.benchmark.aggregate(rows) for rows in self.passes]
         return {name: math.fsum(metrics[name] for metrics in of_passes) / self.n for name in of_passes[0]}
 
-    def pass_at_n(self) -> float:
-        """Share of questions with a right sample, among those whose samples are all scored; NaN if there are none."""
+    def pass_at(self, k: int) -> float:
+        """Unbiased chance that one of k samples is right, over the questions with so many scored; NaN for none."""
         right, present = count_right(self._hits())
-        return _mean(chance_of_any(right, present, self.n))
+        return _mean(chance_of_any(right, present, k))
 
     def majority_at_n(self) -> float:
         """Share of questions whose most frequent answer is right, among those whose samples are all scored."""
@@ -99,7 +99,7 @@ def read_result(run: Path, name: str, protocol: str) -> Result:
     expected = [(question["question"], sample) for question in questions for sample in range(identity["n"])]
     if [(row["question"], row["sample"]) for row in scores] != expected:
         raise ValueError(f"{path}: got scores of other questions than questions.jsonl; run the evaluation again")
-    return Result(BENCHMARKS[name], identity, questions, scores)
+    return Result(replace(BENCHMARKS[name], **identity["switches"]), identity, questions, scores)  # type: ignore[type-var]
 
 
 def benchmarks_in(run: Path, protocol: str) -> list[str]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,9 +24,10 @@ from verl_vaopd.evaluation.chat_client import ChatClient, require_endpoint
 from verl_vaopd.evaluation.endpoint import EndpointSource
 from verl_vaopd.evaluation.imported import ImportedSource
 from verl_vaopd.evaluation.judge import CachedJudge
-from verl_vaopd.evaluation.requests import Request, Source, row_of
+from verl_vaopd.evaluation.requests import Request, Response, Source, row_of
 from verl_vaopd.evaluation.sampling import VllmSource, pixel_limits
-from verl_vaopd.evaluation.settings import benchmark_names, out_directory
+from verl_vaopd.evaluation.settings import benchmark_names, benchmark_of, out_directory
+from verl_vaopd.evaluation.speed import SPEED, Speed
 from verl_vaopd.evaluation.storage import Journal, fingerprint, read_rows
 from verl_vaopd.platform.vllm_engine import request_seed, set_cpu_environment
 from verl_vaopd.trainer.run_dir import CHECKPOINTS, CONFIG
@@ -55,24 +57,73 @@ def run(settings: DictConfig) -> tuple[Path, int]:
     judge = _judge(settings)
     model = _model(settings)
     out = out_directory(settings)
-    source = _Lazy(lambda: _source(settings, model, names))
-    num_failed = 0
-    try:
-        for name in names:
-            num_failed += _evaluate(settings, BENCHMARKS[name], paths[name], out / name, model, source)
-    finally:
-        source.close()
+    num_failed = _sample(settings, paths, out, model)
     for name in names:
-        _score(settings, BENCHMARKS[name], out / name, judge)
+        _score(settings, benchmark_of(settings, name), out / name, judge)
     if judge is not None:
         print(judge.describe(), file=sys.stderr)
     return out, num_failed
 
 
-def _evaluate(
-    settings: DictConfig, benchmark: Benchmark, path: Path, directory: Path, model: Model, source: _Lazy
-) -> int:
-    """Sample what is missing of one benchmark; returns how many responses failed."""
+def _sample(settings: DictConfig, paths: Mapping[str, Path], out: Path, model: Model) -> int:
+    """Sample what is missing of all benchmarks, in one stream; returns how many responses failed."""
+    with ExitStack() as stack:
+        parts = {
+            name: stack.enter_context(_opened(settings, BENCHMARKS[name], path, out / name, model))
+            for name, path in paths.items()
+        }
+        wanted = sum(part.num_questions * settings.n for part in parts.values())
+        present = sum(sample < settings.n for part in parts.values() for _, sample in part.done)
+        if present == wanted:
+            return 0  # and no engine was started
+        source = _source(settings, model, tuple(paths))
+        stack.callback(source.close)
+        requests = itertools.chain.from_iterable(part.requests(settings) for part in parts.values())
+        num_failed = 0
+        with (
+            Speed(out / SPEED, source.occupancy, source.num_gpus) as speed,
+            _bar("sampling", wanted, present) as bar,
+        ):
+            for group in source.responses(requests):
+                for name, part in parts.items():
+                    part.store([response for response in group if response.benchmark == name])
+                speed.add(group)
+                num_failed += sum(response.text is None for response in group)
+                bar.set_postfix_str(speed.rate(), refresh=False)
+                bar.update(len(group))
+        if source.occupancy is not None:
+            print(speed, file=sys.stderr)
+        return num_failed
+
+
+@dataclass(frozen=True)
+class _Part:
+    """One benchmark of the run, its journal open."""
+
+    benchmark: Benchmark
+    path: Path
+    num_questions: int
+    sampling: dict[str, Any]
+    config_hash: str
+    journal: Journal
+    done: set[tuple[str, int]]
+
+    def requests(self, settings: DictConfig) -> Iterator[Request]:
+        """For the samples that are missing."""
+        for question in itertools.islice(self.benchmark.load(self.path), settings.limit):
+            samples = tuple(sample for sample in range(settings.n) if (question.id, sample) not in self.done)
+            if samples:
+                seed = request_seed(settings.seed, f"{self.benchmark.name} {question.id}")
+                yield Request(self.benchmark.name, question, samples, seed)
+
+    def store(self, responses: list[Response]) -> None:
+        """In one write; nothing for none."""
+        self.journal.append(row_of(response, self.sampling, self.config_hash) for response in responses)
+
+
+@contextmanager
+def _opened(settings: DictConfig, benchmark: Benchmark, path: Path, directory: Path, model: Model) -> Iterator[_Part]:
+    """A part of the run, other processes kept out of it. Raises ValueError if other responses are there."""
     staged = directory / f".{scoring.QUESTIONS}.{os.getpid()}"
     try:
         asked = questions.write_questions(benchmark, path, settings.limit, staged)
@@ -88,34 +139,9 @@ def _evaluate(
         with Journal(directory / scoring.RESPONSES, identity) as journal:
             staged.replace(directory / scoring.QUESTIONS)
             done = _done(journal.path)
-            wanted = asked.num_questions * settings.n
-            present = sum(sample < settings.n for _, sample in done)
-            if present == wanted:
-                return 0
-            requests = _requests(settings, benchmark, path, done)
-            config_hash = fingerprint(identity)
-            answers = source.get().responses(requests)
-            num_failed = 0
-            with _bar(benchmark.name, wanted, present) as bar:
-                rate = _TokenRate(bar)
-                for group in answers:
-                    journal.append(row_of(response, sampling, config_hash) for response in group)
-                    num_failed += sum(response.text is None for response in group)
-                    rate.add(sum(response.num_tokens or 0 for response in group))
-                    bar.update(len(group))
-            return num_failed
+            yield _Part(benchmark, path, asked.num_questions, sampling, fingerprint(identity), journal, done)
     finally:
         staged.unlink(missing_ok=True)
-
-
-def _requests(settings: DictConfig, benchmark: Benchmark, path: Path, done: set[tuple[str, int]]) -> Iterator[Request]:
-    for number, question in enumerate(benchmark.load(path)):
-        if number == settings.limit:
-            return
-        samples = tuple(sample for sample in range(settings.n) if (question.id, sample) not in done)
-        if samples:
-            seed = request_seed(settings.seed, f"{benchmark.name} {question.id}")
-            yield Request(benchmark.name, question, samples, seed)
 
 
 def _done(path: Path) -> set[tuple[str, int]]:
@@ -193,32 +219,3 @@ def _bar(name: str, total: int, initial: int) -> tqdm:
     # A file is not redrawn: it gets a line every half minute.
     interval = 0.1 if sys.stderr.isatty() else 30.0
     return tqdm(total=total, initial=initial, desc=name, unit=" responses", mininterval=interval, file=sys.stderr)
-
-
-class _TokenRate:
-    """Tokens per second since the first responses were asked for, on a progress bar."""
-
-    def __init__(self, bar: tqdm) -> None:
-        self._bar, self._start, self._tokens = bar, time.monotonic(), 0
-
-    def add(self, num_tokens: int) -> None:
-        self._tokens += num_tokens
-        self._bar.set_postfix_str(f"{self._tokens / (time.monotonic() - self._start):.0f} tokens/s", refresh=False)
-
-
-class _Lazy:
-    """A source that is made when it is first needed: a finished run starts no engine."""
-
-    def __init__(self, make: Callable[[], Source]) -> None:
-        self._make, self._source = make, None
-
-    _source: Source | None
-
-    def get(self) -> Source:
-        if self._source is None:
-            self._source = self._make()
-        return self._source
-
-    def close(self) -> None:
-        if self._source is not None:
-            self._source.close()

@@ -1,17 +1,19 @@
 """Responses sampled with vLLM on this machine, every sample with a seed of its own.
 
-On GPUs the engine is kept full: as soon as a question is done the next one comes in. On the CPU, where the tests need
-the very same responses after a restart, a group of questions is sampled to its end before the next one, and stored as
-one: the last digits of the logits depend on what else is in a batch.
+On GPUs the engine is kept full: as soon as a question is done the next one comes in, of whichever benchmark. On the
+CPU, where the tests need the very same responses after a restart, a group of questions is sampled to its end before the
+next one, and stored as one: the last digits of the logits depend on what else is in a batch.
 
-A question's images are decoded and processed once, for all its samples; how many questions are in the engine is bounded
-by their images as well, so that host memory does not grow with the size of a benchmark.
+A question's images are decoded and processed once, for all its samples, which share the prompt in vLLM's prefix cache.
+Decoded images are dropped as soon as vLLM has processed them, and how many questions are in the engine is bounded by
+their images as well, so that host memory does not grow with the size of a benchmark.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
@@ -19,15 +21,16 @@ from omegaconf import DictConfig, OmegaConf
 from verl_vaopd.config import recipes_dir
 from verl_vaopd.evaluation.benchmark import ImagePart, Question
 from verl_vaopd.evaluation.requests import Request, Response
+from verl_vaopd.evaluation.speed import Occupancy
 from verl_vaopd.platform.vllm_engine import cpu_engine_options, forget, set_cpu_environment
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from vllm import RequestOutput, SamplingParams
 
-_PIXELS_IN_ENGINE = 80_000_000
+_PIXELS_IN_ENGINE = 60_000_000
 """Of the images of unfinished questions. A pixel takes 24 bytes of host memory when it is processed (2 frames of 3
-float32): 2 GB."""
+float32): 1.4 GB."""
 _IMAGE_CACHE_GIB = 0.5
 """For questions about the same image that follow each other; vLLM's default of 4 GiB would be twice the rest."""
 
@@ -52,25 +55,28 @@ class VllmSource:
         options |= OmegaConf.to_container(settings.engine)
         self._engine = LLM(model=model, **options)
         self._settings, self._in_groups = settings, on_cpu
-        num_sequences = self._engine.llm_engine.vllm_config.scheduler_config.max_num_seqs
+        config = self._engine.llm_engine.vllm_config
+        num_slots = config.scheduler_config.max_num_seqs
         # Beside those that run, as many wait, so that the engine never does.
-        self._max_questions = max(1, math.ceil((1 if on_cpu else 2) * num_sequences / settings.n))
+        self._max_samples = num_slots if on_cpu else 2 * num_slots
+        self.num_gpus = 0 if on_cpu else config.parallel_config.world_size_across_dp
+        self.occupancy = Occupancy(num_slots)
 
     def responses(self, requests: Iterable[Request]) -> Iterator[list[Response]]:
         """See requests.Source."""
+        self._note_occupancy()
         waiting = _Ahead(requests)
-        running: dict[str, Request] = {}
-        pixels: dict[str, int] = {}
+        running: dict[str, _Running] = {}
         group: list[Response] = []
         while running or waiting:
             if not (running and self._in_groups):
                 if self._in_groups:
                     forget(self._engine)
-                self._fill(waiting, running, pixels)
+                self._fill(waiting, running)
             for output in self._engine.llm_engine.step():
                 if output.finished:
-                    pixels.pop(output.request_id)
                     group += _responses(running.pop(output.request_id), output)
+            self._note_occupancy()
             if group and not (running and self._in_groups):
                 yield group
                 group = []
@@ -79,14 +85,26 @@ class VllmSource:
         """Stop the engine's processes."""
         self._engine.llm_engine.engine_core.shutdown()
 
-    def _fill(self, waiting: _Ahead, running: dict[str, Request], pixels: dict[str, int]) -> None:
-        while waiting and len(running) < self._max_questions:
-            size = self._pixels(waiting.next)
-            if running and size + sum(pixels.values()) > _PIXELS_IN_ENGINE:
-                return
+    def _note_occupancy(self) -> None:
+        self.occupancy.note(self._engine.llm_engine.get_num_unfinished_requests())
+
+    def _fill(self, waiting: _Ahead, running: dict[str, _Running]) -> None:
+        while waiting and self._has_room(waiting.next, running.values()):
             request = waiting.take()
-            key = self._enqueue(request)
-            running[key], pixels[key] = request, size
+            running[self._enqueue(request)] = _Running(
+                request.benchmark, request.question.id, request.samples, request.seed, self._pixels(request)
+            )
+            self._note_occupancy()
+
+    def _has_room(self, request: Request, running: Collection[_Running]) -> bool:
+        if not running:
+            return True
+        if self._in_groups and any(one.benchmark != request.benchmark for one in running):
+            return False  # a group is stored as one, so in one file
+        num_samples = len(request.samples) + sum(len(one.samples) for one in running)
+        return num_samples <= self._max_samples and (
+            self._pixels(request) + sum(one.pixels for one in running) <= _PIXELS_IN_ENGINE
+        )
 
     def _enqueue(self, request: Request) -> str:
         try:
@@ -119,8 +137,11 @@ class VllmSource:
         )
 
     def _pixels(self, request: Request) -> int:
-        most = pixel_limits(self._settings, request.benchmark).get("max_pixels", math.inf)
-        return int(sum(min(image.width * image.height, most) for image in images_of(request.question)))
+        """Of its images as they are processed."""
+        limits = pixel_limits(self._settings, request.benchmark)
+        least, most = limits.get("min_pixels", 0), limits.get("max_pixels", math.inf)
+        sizes = (image.width * image.height for image in images_of(request.question))
+        return int(sum(min(max(size, least), most) for size in sizes))
 
 
 def message_content(question: Question) -> list[dict[str, str]]:
@@ -146,6 +167,17 @@ def cpu_recipe_options() -> dict[str, Any]:
     rollout = OmegaConf.load(recipes_dir() / "hardware" / "cpu.yaml").actor_rollout_ref.rollout
     names = ("dtype", "enforce_eager", "max_num_seqs")
     return {name: rollout[name] for name in names} | OmegaConf.to_container(rollout.engine_kwargs.vllm)
+
+
+@dataclass(frozen=True)
+class _Running:
+    """A request in the engine, without its decoded images."""
+
+    benchmark: str
+    question: str
+    samples: tuple[int, ...]
+    seed: int
+    pixels: int
 
 
 class _Ahead:
@@ -180,10 +212,11 @@ def _contiguous(request: Request) -> Iterator[Request]:
         yield Request(request.benchmark, request.question, tuple(run), request.seed)
 
 
-def _responses(request: Request, output: RequestOutput) -> list[Response]:
+def _responses(request: _Running, output: RequestOutput) -> list[Response]:
     return [
         Response(
-            question=request.question.id,
+            benchmark=request.benchmark,
+            question=request.question,
             sample=sample,
             seed=request.seed + sample,
             text=completion.text,

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +98,7 @@ def score_responses(
     def verdict(job: tuple[Row, Row]) -> Scored:
         return _score(benchmark, protocol, judge, *job)
 
-    lines = [encode({"identity": _identity(directory, protocol, n, judge)})]
+    lines = [encode({"identity": _identity(benchmark, directory, protocol, n, judge)})]
     with ThreadPoolExecutor(concurrency) as pool:
         for start in range(0, len(jobs), _CHUNK):
             chunk = jobs[start : start + _CHUNK]
@@ -129,10 +129,13 @@ def _score(benchmark: Benchmark, protocol: str, judge: CachedJudge | None, quest
     )
 
 
-def _identity(directory: Path, protocol: str, n: int, judge: CachedJudge | None) -> dict[str, Any]:
+def _identity(
+    benchmark: Benchmark, directory: Path, protocol: str, n: int, judge: CachedJudge | None
+) -> dict[str, Any]:
     return {
         **read_identity(directory / RESPONSES),
         "protocol": protocol,
+        "switches": asdict(benchmark),  # type: ignore[call-overload]  # all are dataclasses
         "n": n,
         "judge": None if judge is None else judge.identity,
     }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from verl_vaopd.config.schema import DatasetConfig
+from verl_vaopd.evaluation.benchmark import Benchmark
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
 
 
@@ -57,6 +58,10 @@ class Settings:
     out: str | None = None
     """The run's directory; null: eval/NAME, after the model."""
     protocol: str = "rule"
+    random_fallback: bool = False
+    """With protocol=official: guess where the official parser does (MMMU; AI2D and MMStar behind a judge), seeded."""
+    grouping: str = "official"
+    """Of HallusionBench: official, or vlmevalkit."""
     n: int = 8
     """Samples per question."""
     temperature: float = 1.0
@@ -126,6 +131,13 @@ def benchmark_names(settings: DictConfig) -> tuple[str, ...]:
     return names
 
 
+def benchmark_of(settings: DictConfig, name: str) -> Benchmark:
+    """A benchmark with those of the switches that it has. Raises ValueError for a value that it does not know."""
+    switches = {field.name for field in fields(BENCHMARKS[name])}  # type: ignore[arg-type]  # all are dataclasses
+    values = {key: settings[key] for key in ("random_fallback", "grouping") if key in switches}
+    return replace(BENCHMARKS[name], **values)  # type: ignore[type-var]
+
+
 def out_directory(settings: DictConfig) -> Path:
     """`out`, or eval/ and the name of the model or of the file of responses."""
     if settings.out:
@@ -155,7 +167,10 @@ def _check(settings: DictConfig) -> None:
     not_asked = [name for name in settings.files if name not in names]
     if not_asked:
         raise ValueError(f"files.{not_asked[0]}: expected one of the benchmarks asked for: {', '.join(names)}")
+    if settings.random_fallback and settings.protocol != "official":
+        raise ValueError(f"random_fallback: got it for protocol={settings.protocol}, which never guesses; leave it out")
     for name in names:
+        benchmark_of(settings, name)
         if settings.protocol not in BENCHMARKS[name].protocols:
             raise ValueError(
                 f"protocol: got {settings.protocol!r}, expected {' or '.join(BENCHMARKS[name].protocols)} for {name}"

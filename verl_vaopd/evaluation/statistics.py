@@ -24,8 +24,9 @@ import numpy as np
 
 NUM_RESAMPLES = 10_000
 CONFIDENCE = 0.95
-# Resamples are drawn in blocks of about this many weights (32 MB), so that memory does not grow with their number.
-_BLOCK_WEIGHTS = 1 << 22
+# Resamples are drawn in blocks of about this many weights (2 MB), so that memory does not grow with their number, and
+# what is drawn stays in the cache.
+_BLOCK_WEIGHTS = 1 << 18
 
 Values = np.ndarray | Sequence[float] | Sequence[Sequence[float]] | Sequence[np.ndarray]
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]

@@ -13,6 +13,7 @@ from typing import Any
 from verl_vaopd.analysis.tables import ABSENT, markdown_table, write_csv
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
 from verl_vaopd.evaluation.results import Result, benchmarks_in, common_protocol, read_result
+from verl_vaopd.evaluation.student import FEW_CLUSTERS
 from verl_vaopd.trainer.run_dir import write_text
 
 AVERAGES = {
@@ -53,7 +54,7 @@ class Score:
 
 
 def score_of(result: Result) -> Score:
-    """The headline with its 95 % bootstrap interval over clusters."""
+    """The headline with its 95 % interval over clusters."""
     terms = result.headline
     low, high = terms.interval()
     return Score(*(100.0 * value for value in (terms.value(), low, high, terms.standard_error())))
@@ -111,11 +112,11 @@ def require_comparable(results: Sequence[Mapping[str, Result]]) -> None:
     """Check that the scores of a benchmark mean the same in all runs.
 
     Raises:
-        ValueError: other questions or another judge.
+        ValueError: other questions, another judge or other switches.
     """
     for name in BENCHMARKS:
         there = [of_run[name].identity for of_run in results if name in of_run]
-        for key in ("questions", "judge"):
+        for key in ("questions", "judge", "switches"):
             if any(identity[key] != there[0][key] for identity in there):
                 told = " and ".join(dict.fromkeys(str(identity[key]) for identity in there))
                 raise ValueError(
@@ -192,16 +193,23 @@ def _detail(run: str, name: str, result: Result, score: Score) -> dict[str, Any]
         "model": run,
         "benchmark": TITLES[name],
         "questions": len(result.questions),
+        "clusters": len(result.headline.clusters),
         "n": result.n,
         "score": score.value,
         "low": score.low,
         "high": score.high,
         **result.shares(),
-        "pass_at_n": 100.0 * result.pass_at_n(),
+        **{f"pass_at_{k}": 100.0 * result.pass_at(k) for k in _draws(result.n)},
+        "pass_at_n": 100.0 * result.pass_at(result.n),
         "majority_at_n": 100.0 * result.majority_at_n(),
         **result.metrics,
     }
     return {key: None if isinstance(value, float) and math.isnan(value) else value for key, value in detail.items()}
+
+
+def _draws(n: int) -> list[int]:
+    """Powers of two below n."""
+    return [1 << power for power in range(n.bit_length()) if 1 << power < n]
 
 
 _BESIDE = {
@@ -216,10 +224,11 @@ _BESIDE = {
 
 
 def _beside(details: Sequence[Mapping[str, Any]]) -> list[list[str]]:
-    rows = [["model", "benchmark", "questions", "n", "score", *_BESIDE.values()]]
+    counts = ("questions", "clusters", "n")
+    rows = [["model", "benchmark", *counts, "score", *_BESIDE.values()]]
     for detail in details:
         numbers = [ABSENT if detail[key] is None else f"{detail[key]:.1f}" for key in ("score", *_BESIDE)]
-        rows.append([detail["model"], detail["benchmark"], str(detail["questions"]), str(detail["n"]), *numbers])
+        rows.append([detail["model"], detail["benchmark"], *(str(detail[key]) for key in counts), *numbers])
     return rows
 
 
@@ -229,11 +238,16 @@ def _measure(results: Sequence[Mapping[str, Result]]) -> str:
 
 
 def _how(names: Sequence[str], results: Sequence[Mapping[str, Result]]) -> str:
-    """How each run was sampled and judged."""
-    lines = []
+    """Which intervals are which, and how each run was sampled and judged."""
+    lines = [
+        f"Intervals: bootstrap over clusters, Student's t for fewer than {FEW_CLUSTERS}; of averages normal. Where all "
+        "clusters agree the width is 0, which says nothing of what was not seen.\n"
+    ]
     for name, of_run in zip(names, results, strict=True):
         identity = next(iter(of_run.values())).identity
         settings = {**identity["sampling"], "seed": identity["seed"]}
+        for result in of_run.values():
+            settings |= result.identity["switches"]
         told = ", ".join(f"{key} {value}" for key, value in settings.items())
         judge = identity["judge"]
         lines.append(f"- {name}: {told}" + (f"; judge {judge['model']}" if judge else ""))

@@ -46,6 +46,8 @@ LINES = [
     ("<think>Pepsi</think>Coke", ["Coke"], 1, 1),
     ("<think>Coke", ["Coke"], 0, 1),
     ("Straße", ["STRASSE"], 1, 0),
+    ("O’Reilly’s", ["O'Reilly's"], 1, 0),
+    ("“Coke”", ['"Coke"'], 1, 0),
 ]
 FORMULA_LINES = [
     ("y _ { 2 } = - 1", ["y _ { 2 } = - 1\n", "y_2 = - 1\n"], 1, 1),
@@ -61,6 +63,11 @@ FORMULA_LINES = [
     ("\\dfrac{1}{2}", ["\\frac { 1 } { 2 }"], 1, 0),
     ("3 2 + 5 = \\boxed { 3 } \\boxed { 7 }", ["3 2 + 5 = \\boxed { 3 } \\boxed { 7 }\n"], 1, 1),
     ("\\[ \\frac { 1 } { 2 } \\]", ["\\frac { 1 } { 2 }"], 1, 1),
+    ("```latex\ny_2 = -1\n```", ["y_2 = - 1\n"], 1, 1),
+    ("The formula is y_2 = -1", ["y_2 = - 1\n"], 1, 1),
+    ("It reads: \\(y_2 = -1\\).", ["y_2 = - 1\n"], 1, 1),
+    ("y_2 \\geq 7\\text{cm}", ["y_2 \\ge 7 c m\n"], 1, 0),
+    ("hay_2 = -1", ["y_2 = - 1\n"], 0, 1),
     ("y_2 = 1", ["y_2 = - 1\n"], 0, 0),
     ("", ["y_2 = - 1\n"], 0, 0),
 ]

@@ -79,6 +79,7 @@ OPTIONS = {"A": "red", "B": "blue car", "C": "1", "D": "10"}
         ("red, or a blue car", None),
         ("red " * 20, None),  # more than twice as long as all options
         ("I can't process this file. B", "Z"),
+        ("Failed to obtain answer via API. B", None),
         ("Z", "Z"),
         ("<think>A</think> B", "B"),  # "<think>A</think>" is one word
         ("<think> A </think> B", None),

@@ -15,7 +15,7 @@ from PIL import Image
 
 from tests.unit.evaluation.published_rows import ROWS
 from verl_vaopd.evaluation.benchmark import ImagePart
-from verl_vaopd.evaluation.benchmarks import BENCHMARKS
+from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
 from verl_vaopd.evaluation.parsing.published import ImageBytes, ImageFile, as_list, as_mapping, read_rows
 
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -202,6 +202,42 @@ def test_parquet_with_a_list_of_images(tmp_path):
     assert questions[0].cluster == questions[1].cluster
     assert colours(questions[0]) == [RED]
     assert questions[0].content[1].startswith("Find x. Please reason")
+
+
+PAPER_LAYOUTS = [layout for layout, (name, _, _) in ROWS.items() if name in PAPER]
+IN_TSV = [layout for layout in PAPER_LAYOUTS if "index" in ROWS[layout][1] and layout != "mmstar_hf"]
+
+
+@pytest.mark.parametrize("layout", PAPER_LAYOUTS)
+def test_every_benchmark_in_every_layout_from_file_to_score(tmp_path, layout):
+    name, fields, right = ROWS[layout]
+    if layout in IN_TSV:
+        path = write_tsv(tmp_path / f"{name}.tsv", [{**fields, "image": base64_png("red")}])
+    else:
+        column = "image_1" if name == "mmmu" else "picture"
+        path = tmp_path / f"{BENCHMARKS[name].splits[0]}.parquet"
+        write_parquet(path, [{**fields, column: as_struct("red")}], {column: IMAGE})
+    (question,) = BENCHMARKS[name].load(path)
+    assert colours(question) == [RED]
+    text = "".join(part for part in question.content if isinstance(part, str))
+    assert text == BENCHMARKS[name].prompt(fields).replace("<image 1>", "")
+    assert BENCHMARKS[name].score(question.fields, right, "rule").hit == 1.0
+
+
+def test_both_layouts_of_every_benchmark_are_tried():
+    for name in PAPER:
+        of_name = [layout for layout in PAPER_LAYOUTS if ROWS[layout][0] == name]
+        assert {layout in IN_TSV for layout in of_name} == {True, False}, name
+
+
+def test_parquet_images_may_be_bare_bytes(tmp_path):
+    """As MMStar's."""
+    rows = [{**ROWS["mmstar_hf"][1], "image": png("red")}, {**ROWS["mmstar_hf"][1], "index": 1, "image": png("blue")}]
+    questions = list(
+        BENCHMARKS["mmstar"].load(write_parquet(tmp_path / "mmstar.parquet", rows, {"image": pa.binary()}))
+    )
+    assert [colours(question) for question in questions] == [[RED], [BLUE]]
+    assert "image" not in questions[0].fields
 
 
 def test_as_many_marks_as_images(tmp_path):

@@ -4,12 +4,10 @@ import pytest
 
 from verl_vaopd.evaluation.parsing.response import (
     answer_candidates,
-    last_box,
     last_line,
     marked_answers,
     strip_thinking,
 )
-from verl_vaopd.rewards import extract_boxed
 
 
 @pytest.mark.parametrize(
@@ -36,41 +34,6 @@ from verl_vaopd.rewards import extract_boxed
 )
 def test_strip_thinking(text, left):
     assert strip_thinking(text) == left
-
-
-BOXES = [
-    (r"so \boxed{42}", "42"),
-    (r"\boxed{1} then \boxed{2}", "2"),
-    (r"\boxed{\frac{1}{2}} end", r"\frac{1}{2}"),
-    (r"\boxed{\boxed{7}}", r"\boxed{7}"),
-    (r"\boxed{1} and \boxed{2", "1"),
-    (r"\boxed{a \boxed{3}", "3"),
-    (r"{ \boxed{1} and \boxed{2} }", "2"),
-    (r"\boxed{}", ""),
-    (r"boxed{5}", None),
-    ("}}}{{{", None),
-    ("", None),
-]
-
-
-@pytest.mark.parametrize(("text", "box"), BOXES)
-def test_last_box_is_the_one_that_training_rewards(text, box):
-    assert last_box(text) == box
-    assert extract_boxed(text) == box
-
-
-@pytest.mark.parametrize(
-    ("text", "box"),
-    [
-        (r"\boxed {5}", "5"),
-        (r"\fbox{5}", "5"),
-        (r"\boxed{\{1, 2\}}", r"\{1, 2\}"),
-        (r"\boxed{\left\{ 1 \right.}", r"\left\{ 1 \right."),
-        (r"\\boxed{5}", None),
-    ],
-)
-def test_last_box_knows_escapes_and_other_boxes(text, box):
-    assert last_box(text) == box
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
-from verl_vaopd.evaluation.headline import headline, standard_error_of
-from verl_vaopd.evaluation.statistics import clustered_standard_error
+from verl_vaopd.evaluation.benchmarks.hallusionbench import GROUPINGS, HallusionBench
+from verl_vaopd.evaluation.headline import Headline, headline, standard_error_of
+from verl_vaopd.evaluation.statistics import cluster_bootstrap_interval, clustered_standard_error
+from verl_vaopd.evaluation.student import FEW_CLUSTERS, t_interval
 
 
 def hallusion_rows(rng):
@@ -88,13 +90,29 @@ def test_leaving_clusters_out_is_what_the_benchmark_says_of_the_others(name):
         assert terms.resampled(weights[None].astype(float))[0] == pytest.approx(aggregated(benchmark, fewer), abs=1e-12)
 
 
+@pytest.mark.parametrize("grouping", GROUPINGS)
+def test_units_of_either_grouping_of_hallusionbench_lie_within_its_clusters(grouping):
+    """Both categories have figures and questions of the same numbers, which one of the groupings takes for one."""
+    benchmark, (_, passes, _) = HallusionBench(grouping), make("hallusionbench")
+    terms = headline(benchmark, passes, [benchmark.cluster(row, ()) for row in passes[0]])
+    assert terms.value() == pytest.approx(aggregated(benchmark, passes), abs=1e-12)
+
+
 def test_accuracy_has_the_clustered_standard_error_of_the_question_means():
     benchmark, passes, clusters = make("mmstar")
     terms = headline(benchmark, passes, clusters)
     hits = np.array([[row["hit"] for row in rows] for rows in passes]).T
     assert terms.standard_error() == pytest.approx(clustered_standard_error(hits, clusters), rel=1e-9)
-    low, high = terms.interval()
-    assert low < terms.value() < high
+
+
+@pytest.mark.parametrize("num_clusters", [FEW_CLUSTERS - 1, FEW_CLUSTERS])
+def test_few_clusters_get_the_limits_of_students_t_and_many_those_of_the_bootstrap(num_clusters):
+    values = np.random.default_rng(0).random(num_clusters)
+    terms = Headline(values[None, None], np.ones((1, 1, num_clusters)), tuple(map(str, range(num_clusters))))
+    student = t_interval(values.mean(), clustered_standard_error(values), num_clusters, within=(0.0, 1.0))
+    expected = student if num_clusters < FEW_CLUSTERS else cluster_bootstrap_interval(values)
+    assert terms.interval() == pytest.approx(expected, rel=1e-9)
+    assert student != pytest.approx(cluster_bootstrap_interval(values), rel=1e-3)
 
 
 def test_unscored_rows_count_nowhere():

@@ -77,3 +77,64 @@ def test_a_judge_is_for_the_official_protocol(words):
     with pytest.raises(ValueError, match=r"judge\.endpoint: got 'localhost'"):
         eval_cli.main([*words, "judge.model=j", "judge.endpoint=localhost"])
     assert parse(words).judge.model is None
+
+
+SWITCHED = {
+    "mmmu": ("MMMU_DEV_VAL", ["id", "A", "B", "answer", "split"], [["v1", "x", "y", "A", "validation"]]),
+    "hallusionbench": (
+        "HallusionBench",
+        ["answer", "category", "l2-category"],
+        [["Yes", "VD", "ocr"], ["Yes", "VS", "ocr"]],
+    ),
+}
+
+
+def write_switched(tmp_path, name, response):
+    """One question of MMMU; two of HallusionBench, whose names differ in the category alone."""
+    table, columns, rows = SWITCHED[name]
+    image = io.BytesIO()
+    Image.effect_noise((32, 32), 50).save(image, "PNG")
+    encoded = base64.b64encode(image.getvalue()).decode()
+    lines = ["\t".join(["index", "image", "question", *columns])]
+    indices = [f"a_{row[1]}_ocr_0_1_0" if name == "hallusionbench" else "1" for row in rows]
+    lines += ["\t".join([index, encoded, "Which?", *row]) for index, row in zip(indices, rows, strict=True)]
+    (tmp_path / f"{table}.tsv").write_text("\n".join(lines) + "\n")
+    ids = ["VD_ocr_0_1_0", "VS_ocr_0_1_0"] if name == "hallusionbench" else ["v1"]
+    made = [{"question": i, "sample": s, "response": response(i, s)} for i in ids for s in range(8)]
+    (tmp_path / "made.jsonl").write_text("".join(json.dumps(row) + "\n" for row in made))
+    return [f"benchmarks={name}", f"responses={tmp_path / 'made.jsonl'}", f"data={tmp_path}", f"out={tmp_path / 'out'}"]
+
+
+def test_the_random_fallback_is_a_switch_seeded_and_told(tmp_path):
+    """A new scoring of the same responses; the eight samples of a question draw for themselves."""
+    words = [*write_switched(tmp_path, "mmmu", lambda i, s: "?"), "protocol=official"]
+    assert eval_cli.main(words) == 0
+    assert detail_in(tmp_path / "out")["unparsed"] == "100.0"
+    found = []
+    for _ in range(2):
+        assert eval_cli.main([*words, "random_fallback=true"]) == 0
+        found.append((tmp_path / "out" / "mmmu" / "scores-official.jsonl").read_text())
+        assert detail_in(tmp_path / "out")["unparsed"] == "0.0"
+    assert found[0] == found[1]
+    assert '"switches": {"random_fallback": true}' in found[0]
+    assert 0.0 < float(detail_in(tmp_path / "out")["score"]) < 100.0
+    assert "random_fallback True" in (tmp_path / "out" / "table.md").read_text()
+
+
+def test_the_grouping_of_hallusionbench_is_a_switch(tmp_path):
+    """One of two questions right: with the category in their names half of them are, without it none."""
+    words = write_switched(tmp_path, "hallusionbench", lambda i, s: "Yes" if i.startswith("VD") else "No")
+    expected = {"official": 50.0, "vlmevalkit": 0.0}
+    for grouping, share in expected.items():
+        assert eval_cli.main([*words, f"grouping={grouping}"]) == 0
+        detail = detail_in(tmp_path / "out")
+        assert [float(detail[name]) for name in ("aAcc", "fAcc", "qAcc")] == [50.0, share, share]
+        assert float(detail["score"]) == pytest.approx((50.0 + 2 * share) / 3)
+
+
+def test_runs_with_other_switches_are_in_no_table(tmp_path):
+    words = write_switched(tmp_path, "hallusionbench", lambda i, s: "Yes")
+    for name, grouping in (("a", "official"), ("b", "vlmevalkit")):
+        assert eval_cli.main([*words, f"grouping={grouping}", f"out={tmp_path / name}"]) == 0
+    with pytest.raises(ValueError, match="hallusionbench: got runs with different switches"):
+        eval_cli.main(["table", str(tmp_path / "a"), str(tmp_path / "b")])

@@ -31,8 +31,16 @@ def test_questions_with_an_unscored_sample_are_left_out_of_what_needs_all():
     result = make_result([(1.0, 1.0), (0.0, 1.0), (0.0, None)])
     assert result.headline.value() == pytest.approx((1 / 3 + 2 / 2) / 2)
     assert result.metrics["accuracy"] == pytest.approx(100 * (1 / 3 + 2 / 2) / 2)
-    assert result.pass_at_n() == 1.0
+    assert result.pass_at(2) == 1.0
     assert result.majority_at_n() == pytest.approx((1 + 1 / 2) / 2)
+
+
+def test_pass_at_k_is_unbiased_and_takes_the_questions_with_k_scored_samples():
+    """One draw: 1, 1/2, and 0 of the scored one of q2. Two draws: 1 and 1; q2 has no two."""
+    result = make_result([(1.0, 1.0), (0.0, 1.0), (0.0, None)])
+    assert result.pass_at(1) == pytest.approx((1 + 1 / 2 + 0) / 3)
+    assert result.pass_at(2) == 1.0
+    assert math.isnan(result.pass_at(3))
 
 
 def test_shares_beside_a_score():

@@ -5,12 +5,17 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import threading
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
 from tests.unit.evaluation_run.server import completion, serve
-from verl_vaopd.evaluation import eval_cli, scoring
+from verl_vaopd.evaluation import endpoint, eval_cli, scoring
+from verl_vaopd.evaluation.benchmark import ImagePart
+from verl_vaopd.evaluation.parsing.published import ImageFile
 from verl_vaopd.evaluation.run import run
 from verl_vaopd.evaluation.settings import parse
 from verl_vaopd.evaluation.storage import read_rows
@@ -62,6 +67,7 @@ def test_responses_of_a_file_become_a_table(tmp_path, data, capsys):
     out = evaluate_file(tmp_path, data, "model", lambda i, s: s == 0 or i < 2)
     printed = capsys.readouterr().out
     assert "avg@2, protocol rule" in printed and "| model | 66.7 [" in printed
+    assert not (out / "speed.jsonl").exists()  # nothing was sampled
     (detail,) = csv.DictReader((out / "details.csv").read_text().splitlines())
     assert float(detail["pass_at_n"]) == 100.0
     assert float(detail["majority_at_n"]) == pytest.approx(100 * (2 + 4 / 2) / 6)
@@ -151,6 +157,56 @@ def test_a_server_is_asked_every_sample_with_its_seed_and_image(tmp_path, data):
     assert [row["truncated"] for row in scores] == [
         row["sampling"] and row["finish_reason"] == "length" for _, row in sorted(rows.items())
     ]
+
+
+def test_speed_is_told_and_kept(tmp_path, data, capsys):
+    """Twelve responses of three tokens; the second process finds all of them."""
+    with serve(solve) as (url, _):
+        source = [f"endpoint={url}", "model=m", "concurrency=3"]
+        for _ in range(2):
+            out, _ = run(parse(words(data, tmp_path / "out", *source)))
+    (line,) = (out / "speed.jsonl").read_text().splitlines()
+    row = json.loads(line)
+    assert row["num_responses"] == 12 and row["num_tokens"] == 36 and row["gpu_idle_frac"] is None
+    assert row["tokens_per_second"] == pytest.approx(36 / row["seconds"])
+    assert 0 <= row["engine_idle_frac"] < 1 and 0 < row["engine_full_frac"] <= 1
+    assert capsys.readouterr().err.count(f"{row['tokens_per_second']:.0f} tokens/s; engine idle ") == 1
+
+
+def test_benchmarks_are_asked_in_one_stream(tmp_path, data):
+    """The last call about the one and the first about the other are made at a time."""
+    rows = {"id": ["g0"], "problem": ["What is 7 + 0?"], "question": ["7 + 0"], "answer": ["7"]}
+    pq.write_table(pa.table(rows), data / "test.parquet")
+    both_there = threading.Barrier(2, timeout=20)
+
+    def solve_together(asked, number):
+        if number in (11, 12):  # of 12 about the one, then of 2 about the other
+            both_there.wait()
+        return 200, completion("\\boxed{7}")
+
+    with serve(solve_together) as (url, log):
+        source = [f"endpoint={url}", "model=m", "concurrency=2", f"files.geo3k={data / 'test.parquet'}"]
+        out, num_failed = run(parse(["benchmarks=custom,geo3k", *words(data, tmp_path / "out", *source)[1:]]))
+    assert num_failed == 0 and len(log.asked) == 14
+    found = {name: list(read_rows(out / name / "responses.jsonl")) for name in ("custom", "geo3k")}
+    assert len(found["custom"]) == 12 and {row["question"] for row in found["geo3k"]} == {"g0"}
+    assert len((out / "speed.jsonl").read_text().splitlines()) == 1
+
+
+def test_only_the_first_questions_are_asked(tmp_path, data):
+    with serve(solve) as (url, log):
+        out, _ = run(parse(words(data, tmp_path / "out", f"endpoint={url}", "model=m", "limit=4")))
+    assert len(log.asked) == 8
+    assert {row["question"] for row in scoring.read_questions(out / "custom")} == {"q0", "q1", "q2", "q3"}
+
+
+def test_large_images_are_sent_by_few_calls_at_a_time(tmp_path, data, monkeypatch):
+    size = len(endpoint.data_url(ImagePart(ImageFile(data / "a.png"))))
+    monkeypatch.setattr(endpoint, "_BYTES_PENDING", 2 * size + 1)
+    with serve(solve) as (url, log):
+        out, _ = run(parse(words(data, tmp_path / "out", f"endpoint={url}", "model=m", "concurrency=8")))
+    assert len(log.asked) == 12 and log.most_running <= 2
+    assert json.loads((out / "speed.jsonl").read_text())["engine_full_frac"] <= 2 / 8
 
 
 def test_failed_calls_are_counted_and_made_again(tmp_path, data, capsys):

@@ -2,79 +2,26 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
+from tests.unit.evaluation_run.engine import Engine, StandInSource
 from verl_vaopd.evaluation import sampling
 from verl_vaopd.evaluation.benchmark import ImagePart, Question
 from verl_vaopd.evaluation.parsing.published import ImageFile
 from verl_vaopd.evaluation.requests import Request
-from verl_vaopd.evaluation.sampling import VllmSource, cpu_recipe_options, pixel_limits
+from verl_vaopd.evaluation.sampling import cpu_recipe_options, pixel_limits
 from verl_vaopd.evaluation.settings import Settings
 
 
-class Engine:
-    """Ends one request in every step, the latest first."""
-
-    def __init__(self) -> None:
-        self.llm_engine = self
-        self.running: list[str] = []
-        self.asked: list[tuple] = []
-        self.most_running = self.num_forgotten = 0
-
-    def get_tokenizer(self):
-        return self
-
-    def apply_chat_template(self, messages, tokenize, add_generation_prompt):
-        assert add_generation_prompt and not tokenize
-        (message,) = messages
-        return message["role"] + "".join(f"<{part.get('text', 'IMAGE')}>" for part in message["content"])
-
-    def enqueue(self, prompts, params, use_tqdm):
-        self.running.append(str(len(self.asked)))
-        self.asked.append((*prompts, *params))
-        self.most_running = max(self.most_running, len(self.running))
-        return [f"{self.running[-1]}-0123abcd"]
-
-    def step(self):
-        number = self.running.pop()
-        _, params = self.asked[int(number)]
-        outputs = [
-            SimpleNamespace(index=i, text=f"{number}/{i}", finish_reason="stop", token_ids=[1] * (i + 1))
-            for i in reversed(range(params.n))
-        ]
-        return [SimpleNamespace(finished=True, request_id=number, outputs=outputs)]
-
-    def reset_prefix_cache(self):
-        assert not self.running
-        self.num_forgotten += 1
-
-    def reset_mm_cache(self):
-        assert not self.running
-
-
 @pytest.fixture
-def make_source(monkeypatch):
-    def make(in_groups: bool, max_questions: int = 3) -> VllmSource:
-        source = object.__new__(VllmSource)  # without an engine of vLLM's
-        source._engine = Engine()
-        source._settings = OmegaConf.structured(Settings(model="m"))
-        source._in_groups, source._max_questions = in_groups, max_questions
-        return source
-
-    monkeypatch.setattr(VllmSource, "_params", lambda self, request: _params(request))
-    return make
+def make_source():
+    return lambda in_groups: StandInSource(Engine(), in_groups)
 
 
-def _params(request):
-    return SimpleNamespace(n=len(request.samples), seed=request.seed + request.samples[0])
-
-
-def requests(num, samples=(0, 1), parts=("text",)):
-    return [Request("mmstar", Question(f"q{i}", tuple(parts), {}, "c"), tuple(samples), 1000 * i) for i in range(num)]
+def requests(num, samples=(0, 1), parts=("text",), benchmark="mmstar"):
+    return [Request(benchmark, Question(f"q{i}", tuple(parts), {}, "c"), tuple(samples), 1000 * i) for i in range(num)]
 
 
 @pytest.mark.parametrize("in_groups", [True, False])
@@ -103,6 +50,21 @@ def test_groups_are_sampled_to_their_end_from_nothing(make_source):
     assert source._engine.num_forgotten == 3
 
 
+def test_the_engine_is_full_when_few_samples_of_each_question_are_missing(make_source):
+    source = make_source(in_groups=False)
+    assert len(list(source.responses(requests(20, samples=(1,))))) == 20
+    assert source._engine.most_running == 6
+
+
+def test_a_group_is_of_one_benchmark_and_a_full_engine_of_any(make_source):
+    """Two questions of one, then two of the other: room for three at a time."""
+    asked = [*requests(2), *requests(2, benchmark="ai2d")]
+    groups = list(make_source(in_groups=True).responses(asked))
+    assert [[one.benchmark for one in group] for group in groups] == [["mmstar"] * 4, ["ai2d"] * 4]
+    source = make_source(in_groups=False)
+    assert len(list(source.responses(asked))) == 4 and source._engine.most_running == 3
+
+
 def test_a_gap_in_the_samples_makes_two_requests(make_source):
     source = make_source(in_groups=False)
     responses = [one for group in source.responses(requests(1, samples=(0, 2, 3))) for one in group]
@@ -123,21 +85,34 @@ def test_questions_are_read_only_as_they_are_needed(make_source):
     assert len(taken) <= 4  # three in the engine, one ahead
 
 
-def test_large_images_wait_until_there_is_room(make_source, tmp_path, monkeypatch):
-    Image.new("RGB", (100, 50)).save(tmp_path / "image.png")
-    part = ImagePart(ImageFile(tmp_path / "image.png"))
-    monkeypatch.setattr(sampling, "_PIXELS_IN_ENGINE", 12_000)
+@pytest.fixture
+def image_part(tmp_path):
+    Image.new("RGB", (1000, 500)).save(tmp_path / "image.png")
+    return lambda: ImagePart(ImageFile(tmp_path / "image.png"))
+
+
+def test_large_images_wait_until_there_is_room(make_source, image_part, monkeypatch):
+    monkeypatch.setattr(sampling, "_PIXELS_IN_ENGINE", 1_200_000)
     source = make_source(in_groups=False)
-    assert len(list(source.responses(requests(5, parts=(part, "text"))))) == 5
-    assert source._engine.most_running == 2  # of 5000 pixels each
+    assert len(list(source.responses(requests(5, parts=(image_part(), "text"))))) == 5
+    assert source._engine.most_running == 2  # of 500,000 pixels each
     monkeypatch.setattr(sampling, "_PIXELS_IN_ENGINE", 10)
     source = make_source(in_groups=False)
-    assert len(list(source.responses(requests(3, parts=(part, "text"))))) == 3
+    assert len(list(source.responses(requests(3, parts=(image_part(), "text"))))) == 3
     assert source._engine.most_running == 1  # one is always let in
     prompt, _ = source._engine.asked[0]
     assert prompt["prompt"] == "user<IMAGE><text>"
-    assert [image.size for image in prompt["multi_modal_data"]["image"]] == [(100, 50)]
+    assert [image.size for image in prompt["multi_modal_data"]["image"]] == [(1000, 500)]
     assert prompt["mm_processor_kwargs"] == {"min_pixels": 262_144, "max_pixels": 4_194_304}
+
+
+@pytest.mark.parametrize(("least", "most", "num_running"), [(700_000, None, 1), (None, 400_000, 3), (None, None, 2)])
+def test_an_image_counts_as_large_as_it_is_processed(make_source, image_part, monkeypatch, least, most, num_running):
+    monkeypatch.setattr(sampling, "_PIXELS_IN_ENGINE", 1_200_000)
+    source = make_source(in_groups=False)
+    source._settings.min_pixels, source._settings.max_pixels = least, most
+    list(source.responses(requests(4, parts=(image_part(), "text"))))
+    assert source._engine.most_running == num_running
 
 
 def test_images_of_tinygeo_are_not_resized():

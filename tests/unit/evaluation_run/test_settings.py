@@ -36,6 +36,8 @@ def test_words_become_settings():
         (["model=m", "benchmarks=ai2d", "files.mmmu=x"], "files.mmmu: expected one of the benchmarks asked for: ai2d"),
         (["model=m", "protocol=strict"], "protocol: got 'strict'"),
         (["model=m", "benchmarks=geo3k", "protocol=official"], "expected rule for geo3k"),
+        (["model=m", "random_fallback=true"], "random_fallback: got it for protocol=rule"),
+        (["model=m", "grouping=mine"], "grouping: got 'mine', expected 'official' or 'vlmevalkit'"),
     ],
 )
 def test_mistakes_are_told(words, message):

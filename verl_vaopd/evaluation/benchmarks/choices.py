@@ -1,11 +1,46 @@
 """What the multiple-choice benchmarks have in common: options and prompt as published, and the two ways to score."""
 
 import random
+from abc import abstractmethod
 from collections.abc import Mapping
+from dataclasses import dataclass
 
-from verl_vaopd.evaluation.benchmark import Fields, Judge, Verdict, ask, is_present
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, ask, field, is_present
 from verl_vaopd.evaluation.parsing.choice import LETTERS, chosen_letter
 from verl_vaopd.evaluation.parsing.vlmevalkit import NO_OPTION, infer_option
+
+
+@dataclass(frozen=True)
+class ChoiceBenchmark(Benchmark):
+    """Multiple choice whose official protocol is VLMEvalKit's, with a judge for what it does not find, if there is one.
+
+    Args:
+        random_fallback: guess where the judge names no option, as VLMEvalKit does; else the response stays unscored.
+    """
+
+    random_fallback: bool = False
+
+    @abstractmethod
+    def options(self, fields: Fields) -> dict[str, str]:
+        """Texts by letter."""
+
+    @abstractmethod
+    def gold(self, fields: Fields) -> str:
+        """The right letter."""
+
+    def prompt(self, fields: Fields) -> str:
+        """VLMEvalKit's."""
+        return choice_prompt(str(field(fields, "question")), self.options(fields))
+
+    def rule(self, fields: Fields, response: str) -> Verdict:
+        """The letter of the final answer."""
+        return score_by_rule(response, self.options(fields), self.gold(fields))
+
+    def official(self, fields: Fields, response: str, judge: Judge | None, seed: int) -> Verdict:
+        """See the class."""
+        question = str(field(fields, "question"))
+        rng = fallback_rng(seed, question, response) if self.random_fallback else None
+        return score_like_vlmevalkit(response, self.options(fields), self.gold(fields), question, judge, rng)
 
 
 def option_columns(fields: Fields) -> dict[str, str]:

@@ -1,13 +1,17 @@
 """Answers in words, numbers or formulas, by the protocol `rule`."""
 
+import re
 from collections.abc import Sequence
 
 from verl_vaopd.evaluation.benchmark import Verdict
 from verl_vaopd.evaluation.parsing.equality import answers_equal
 from verl_vaopd.evaluation.parsing.normalise import join_thousands, normalise_maths
-from verl_vaopd.evaluation.parsing.response import last_box, last_line, marked_answers, strip_thinking
+from verl_vaopd.evaluation.parsing.response import last_line, marked_answers, strip_thinking
+from verl_vaopd.rewards import extract_boxed
 
 _MAX_WORDS_UNMARKED = 4
+_WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_COPULA = re.compile(r"\b(?:is|are|equals)\b")
 
 
 def score_free_form(response: str, golds: Sequence[str], needs_box: bool = False) -> Verdict:
@@ -27,17 +31,21 @@ def score_free_form(response: str, golds: Sequence[str], needs_box: bool = False
 
 
 def _boxed(text: str) -> list[str]:
-    box = last_box(text)
+    box = extract_boxed(text)
     return [box] if box and box.strip() else []
 
 
 def _final(text: str) -> list[str]:
-    """The readings of the most binding mark, else the last line, if it is short enough to be an answer by itself."""
+    """The readings of the most binding mark, else the last line and what it says that something is ("The slope is 4.").
+
+    Of an unmarked line only what has few enough words to be an answer by itself.
+    """
     marked = marked_answers(text)
     if marked:
         return marked[0]
     line = last_line(text)
-    return [line] if 0 < len(line.split()) <= _MAX_WORDS_UNMARKED else []
+    readings = dict.fromkeys([line, _COPULA.split(line)[-1].strip()])
+    return [reading for reading in readings if reading and len(_WORD.findall(reading)) <= _MAX_WORDS_UNMARKED]
 
 
 def spelling(answer: str) -> str:

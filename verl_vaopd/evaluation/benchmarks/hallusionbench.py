@@ -45,6 +45,7 @@ class HallusionBench(Benchmark):
     name = "hallusionbench"
     splits = ("image",)
     headline = "mean"
+    headline_parts = ("aAcc", "fAcc", "qAcc")
 
     def __post_init__(self) -> None:
         if self.grouping not in GROUPINGS:
@@ -63,8 +64,8 @@ class HallusionBench(Benchmark):
         return "_".join((*_family(fields), *_place(fields)))
 
     def cluster(self, fields: Fields, images: Sequence[ImagePart]) -> str:
-        """The set: a figure, its altered versions, and the questions about them."""
-        return "_".join((*_family(fields), _place(fields)[0]))
+        """The set: a figure, its altered versions, and the questions about them; whatever the grouping."""
+        return "_".join((_family(fields)[1], _place(fields)[0]))
 
     def rule(self, fields: Fields, response: str) -> Verdict:
         """Yes or no."""
@@ -89,12 +90,12 @@ class HallusionBench(Benchmark):
         VS, figure 0) belong to no figure, as officially.
         """
         shown = [row for row in rows if not (_family(row)[0] == "VS" and _place(row)[1] == "0")]
-        scores = {
-            "aAcc": accuracy(rows),
-            "fAcc": _all_right(shown, lambda row: (*self._family(row), *_place(row)[:2])),
-            "qAcc": _all_right(rows, lambda row: (*self._family(row), _place(row)[0], _place(row)[2])),
-        }
-        return {"mean": sum(scores.values()) / len(scores), **scores}
+        shares = (
+            accuracy(rows),
+            _all_right(shown, lambda row: (*self._family(row), *_place(row)[:2])),
+            _all_right(rows, lambda row: (*self._family(row), _place(row)[0], _place(row)[2])),
+        )
+        return {"mean": sum(shares) / len(shares), **dict(zip(self.headline_parts, shares, strict=True))}
 
     def _family(self, fields: Fields) -> tuple[str, ...]:
         return _family(fields) if self.grouping == "official" else _family(fields)[1:]

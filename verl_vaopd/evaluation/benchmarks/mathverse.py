@@ -1,6 +1,8 @@
 """MathVerse testmini: 788 problems in five versions with less and less text, 3940 questions (arXiv:2403.14624).
 
-Layouts: AI4Math/MathVerse (testmini) and VLMEvalKit's MathVerse_MINI TSVs.
+Layouts: AI4Math/MathVerse (testmini) and VLMEvalKit's MathVerse_MINI TSVs. Of the published answers to 436
+multiple-choice problems 10 are no bare letter: "(C)", the text of a choice, or two letters on two lines. One of the
+other problems has its value there twice.
 
 Official protocol (the two steps of MathVerse's repository): a judge extracts the answer, then compares it with the
 published one, unless the two texts are equal. Without a judge nothing can be scored. Oddity: the second judge sees the
@@ -25,7 +27,7 @@ from verl_vaopd.evaluation.benchmark import (
 )
 from verl_vaopd.evaluation.benchmarks.choices import score_by_rule
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
-from verl_vaopd.evaluation.parsing.choice import LETTERS, options_in_text
+from verl_vaopd.evaluation.parsing.choice import LETTERS, options_in_text, parse_choice
 
 TEXT_ONLY = "Text Only"
 _NUM_LETTERS_UNLISTED = 4
@@ -57,11 +59,14 @@ class MathVerse(Benchmark):
 
     def rule(self, fields: Fields, response: str) -> Verdict:
         """The letter of the final answer, or its value."""
-        gold = str(field(fields, "answer")).strip()
-        if field(fields, "question_type") != "multi-choice":
-            return score_free_form(response, [gold])
-        options = options_in_text(str(field(fields, "question_for_eval", "question", "query_wo")))
-        return score_by_rule(response, options or dict.fromkeys(LETTERS[:_NUM_LETTERS_UNLISTED], ""), gold)
+        gold = "; ".join(dict.fromkeys(str(field(fields, "answer")).split("\n")))
+        if field(fields, "question_type") == "multi-choice":
+            options = options_in_text(str(field(fields, "question_for_eval", "question", "query_wo")))
+            options = options or dict.fromkeys(LETTERS[:_NUM_LETTERS_UNLISTED], "")
+            letter = parse_choice(gold, options)
+            if letter is not None:
+                return score_by_rule(response, options, letter)
+        return score_free_form(response, [gold])
 
     def official(self, fields: Fields, response: str, judge: Judge | None, seed: int) -> Verdict:
         """See the module."""

@@ -7,8 +7,9 @@ spaces. Of handwritten formulas (HME100k) all spaces are removed and the case is
 contains the gold ("yesterday" for "yes", "123" for "12"), also a list of guesses; a think-block counts like anything
 else.
 
-Rule: the gold must stand there as whole words, after the thinking, in the box if there is one. Formulas: whatever the
-spaces, \\left and \\right, and braces around single characters, and not as part of a longer number or name.
+Rule: the gold must stand there as whole words, after the thinking, in the box if there is one; straight and curly
+quotes are alike. Formulas: whatever the spaces, \\left and \\right, \\text, and braces around single characters, and
+not as part of a longer number or name; it may stand behind "is" or a colon, between dollars, in a fence.
 """
 
 import re
@@ -19,7 +20,8 @@ from typing import Any
 from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, accuracy, field
 from verl_vaopd.evaluation.parsing.normalise import fold_wide
 from verl_vaopd.evaluation.parsing.published import as_list
-from verl_vaopd.evaluation.parsing.response import last_box, strip_thinking
+from verl_vaopd.evaluation.parsing.response import strip_thinking
+from verl_vaopd.rewards import extract_boxed
 
 FORMULAS = "Handwritten Mathematical Expression Recognition"
 _OTHER_GROUPS = ("Scene Text-centric VQA", "Doc-oriented VQA", "Key Information Extraction", FORMULAS)
@@ -31,8 +33,15 @@ _RECOGNITION = (
     "Digit String Recognition",
     "Non-Semantic Text Recognition",
 )
-_FORMULA_NOISE = re.compile(r"\\(?:left|right|displaystyle)(?![A-Za-z])|\\[,;:! ]|[\s$]|\\[\[\]()]")
+_FORMULA_BOUNDS = re.compile(r"\$+|\\[\[\]()]|`+(?:latex|tex|math)?|\b(?:is|reads):?\s|\w:\s|\n")
+_FORMULA_NOISE = re.compile(r"\\(?:left|right|displaystyle)(?![A-Za-z])|\\[,;:! ]|\s")
+_TEXT_IN_FORMULA = re.compile(r"\\(?:text|mathrm)\s?\{([^{}]*)\}")
+_SYNONYMS = [
+    (re.compile(rf"\\{long}(?![A-Za-z])"), rf"\\{short}")
+    for long, short in (("dfrac", "frac"), ("tfrac", "frac"), ("leq", "le"), ("geq", "ge"), ("neq", "ne"))
+]
 _SINGLE_IN_BRACES = re.compile(r"\{([A-Za-z0-9])\}")
+_QUOTES = str.maketrans("‘’“”", "''\"\"")
 
 
 @dataclass(frozen=True)
@@ -52,11 +61,14 @@ class OCRBench(Benchmark):
         """See the module."""
         text = strip_thinking(response)
         if _is_formula(fields):
-            found, golds = _formula(text), [_formula(gold) for gold in _golds(fields)]
+            spell, places = _formula, _FORMULA_BOUNDS.split(text)
         else:
-            box = last_box(text)
-            found, golds = _words(text if box is None else box), [_words(gold) for gold in _golds(fields)]
-        return Verdict(found or None, float(any(gold and _stands_in(gold, found) for gold in golds)))
+            box = extract_boxed(text)
+            spell, places = _words, [text if box is None else box]
+        golds, places = ([spell(one) for one in several] for several in (_golds(fields), places))
+        found = "".join(places)
+        hit = any(gold and _stands_in(gold, place) for gold in golds for place in (found, *places))
+        return Verdict(found or None, float(hit))
 
     def official(self, fields: Fields, response: str, judge: Judge | None, seed: int) -> Verdict:
         """See the module."""
@@ -103,11 +115,14 @@ def _in_lower_case(text: str) -> str:
 
 
 def _formula(text: str) -> str:
-    return _SINGLE_IN_BRACES.sub(r"\1", _FORMULA_NOISE.sub("", text).replace("\\dfrac", "\\frac"))
+    text = _FORMULA_NOISE.sub("", _TEXT_IN_FORMULA.sub(r"\1", text))
+    for command, shorter in _SYNONYMS:
+        text = command.sub(shorter, text)
+    return _SINGLE_IN_BRACES.sub(r"\1", text)
 
 
 def _words(text: str) -> str:
-    return " ".join(fold_wide(text).casefold().split())
+    return " ".join(fold_wide(text).translate(_QUOTES).casefold().split())
 
 
 def _stands_in(gold: str, text: str) -> bool:

@@ -1,7 +1,8 @@
 """Which option of a multiple-choice question a response chose; two options, or none of them, is no choice.
 
 B   (B)   B.   **B**   \\text{(B)}   Option B   B. 45°   B because ...      the letter
-45°                                                                        the text of exactly one option
+45°   45° (B)   No, it is not.                                             the text of exactly one option
+... so the length is option B.   ... which corresponds to (B).             the letter that the last line ends with
 ABC   A or B   A bird                                                      nothing
 """
 
@@ -11,6 +12,7 @@ from collections.abc import Mapping
 from verl_vaopd.evaluation.parsing.equality import answers_equal
 from verl_vaopd.evaluation.parsing.normalise import normalise_maths, normalise_text
 from verl_vaopd.evaluation.parsing.response import marked_answers, strip_thinking
+from verl_vaopd.evaluation.parsing.yes_no import said_yes_or_no
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -22,6 +24,7 @@ _LETTER = re.compile(r"^[(\[{]?\s?([A-Ja-j])\s?[)\]}]?[\s.:,;]{0,2}$")
 _LETTER_AND_TEXT = re.compile(
     r"^(?:[(\[]\s?([A-J])\s?[)\]][.:]?|([A-J])\s?[.:)、,]|([A-J])(?=\s))\s{0,3}(\S.*)$", re.DOTALL
 )
+_TEXT_AND_LETTER = re.compile(r"^(\S.*?)\s?\((?:option |choice )?([A-J])\)$", re.DOTALL | re.IGNORECASE)
 _REASON = re.compile(r"^(?:because|since|as|which|for|due to|is (?:the )?(?:correct|right)|[-–—(])", re.IGNORECASE)
 _SECOND_LETTER = re.compile(r"^\W{0,3}(?:and|or|&|/|,)?\W{0,3}[A-J](?:\W|$)")
 # "option C is correct", "(C) is right", "C is the correct answer"; not "angle A is right"
@@ -30,7 +33,12 @@ _VERDICT = re.compile(
     r"|(?<!\w)([A-J]) is the (?:correct|right) (?:answer|option|choice)",
     re.IGNORECASE,
 )
-_OPTIONS_LABEL = re.compile(r"(?:choices|options)\s{0,2}:", re.IGNORECASE)
+# The end of the last line. A bare letter may be a point of the figure, and without a full stop more was to come.
+_CONCLUSION = re.compile(
+    r"\b(?:is|be|to|matches|choose|select|pick)[ :]{1,2}(?:the )?(?:(?:option|choice) \(?([A-J])\)?|\(([A-J])\))[.!]$",
+    re.IGNORECASE,
+)
+_OPTIONS_LABEL = re.compile(r"(?:choice|option)s?\s{0,2}:", re.IGNORECASE)
 
 
 def chosen_letter(response: str, options: Mapping[str, str]) -> str | None:
@@ -41,7 +49,8 @@ def chosen_letter(response: str, options: Mapping[str, str]) -> str | None:
         options: text by letter; texts may be empty where only the letters are known.
     """
     text = strip_thinking(response)
-    for line, *sentence in [*marked_answers(text), [text.rstrip().rpartition("\n")[2]]]:
+    last = text.rstrip().rpartition("\n")[2]
+    for line, *sentence in [*marked_answers(text), [last]]:
         letter = parse_choice(line, options)
         # The sentence "B" of the line "B. 60°" would hide that its text is another option's.
         if letter is None and sentence and not _LETTER.match(normalise_maths(sentence[0])):
@@ -49,7 +58,14 @@ def chosen_letter(response: str, options: Mapping[str, str]) -> str | None:
         if letter:
             return letter
     verdicts = [match[1] or match[2] or match[3] for match in _VERDICT.finditer(text)]
-    return verdicts[-1] if verdicts and verdicts[-1] in options else None
+    if verdicts:
+        return verdicts[-1] if verdicts[-1] in options else None
+    conclusion = _CONCLUSION.search(last.replace("*", "").rstrip())
+    if conclusion:
+        letter = (conclusion[1] or conclusion[2]).upper()
+        return letter if letter in options else None
+    letters = {normalise_text(option): letter for letter, option in options.items()}
+    return letters.get((said_yes_or_no(response) or "").lower()) if letters.keys() == {"yes", "no"} else None
 
 
 def parse_choice(answer: str, options: Mapping[str, str]) -> str | None:
@@ -70,6 +86,9 @@ def parse_choice(answer: str, options: Mapping[str, str]) -> str | None:
         letter, rest = both[1] or both[2] or both[3], both[4]
         if letter in options and _agrees(letter, rest, options, has_mark=not both[3]):
             return letter
+    reversed_ = _TEXT_AND_LETTER.match(text)
+    if reversed_ and _with_text(reversed_[1], options) == reversed_[2]:
+        return reversed_[2]
     return _with_text(text, options)
 
 

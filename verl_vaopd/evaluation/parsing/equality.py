@@ -3,7 +3,8 @@ r"""Whether a final answer says the same as the published one: strict, determini
     45°, 45 degrees, 45              a missing unit is forgiven, a wrong one is not
     0.5, 1/2, \frac{1}{2}, 50%       one number
     3\sqrt{2}, \sqrt{18}             one number, to 9 digits; 4.24 is another one
-    x = 5, 5                         the name of what was asked for may be left out
+    x = 5, 5 = x, 2 + 3 = 5, 5       a name, or how it was computed, may be left out
+    Center = (1, 2), (1, 2)          a point's or a set's too, whatever the name
     1, 2    2 and 1    \{1, 2\}      without brackets or in braces, order does not matter
     (1, 2)  [1, 2]  (1, 2]  1, 2     four answers: points and intervals keep order and brackets
     2-5, 2 to 5                      a range is not a difference
@@ -36,7 +37,8 @@ _MAGNITUDE = re.compile(r"^([\d.]+) (thousand|million|billion|trillion)$", re.AS
 _MAGNITUDES = {"thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 _CURRENCIES = {"€": "euro", "¥": "yuan"}
 _RELATION = re.compile(r"[<>]|\\(?:le|ge|ne|in|cup|cap|perp|parallel|sim|pm|mp)(?![A-Za-z])")
-_NAME = re.compile(r"^[A-Za-z\\][A-Za-z0-9\\ _'{}]{0,24}(?:\( ?[A-Za-z] ?\))?$")
+_NAME = re.compile(r"^(?!.*\\(?:frac|sqrt|times|div))[A-Za-z\\][A-Za-z0-9\\ _'{}.]{0,39}(?:\( ?[A-Za-z] ?\))?$")
+_VARIABLES = re.compile(r"^\( ?[A-Za-z] ?(?:, ?[A-Za-z] ?){1,2}\)$")
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{3,}")
 _OPERATION = re.compile(r"[\d+*/^-]|\\frac|\\sqrt")
 _ANGLE_FUNCTION = re.compile(r"(?:sin|cos|tan)(?![a-z])")  # degrees in it are no unit of the result
@@ -83,9 +85,10 @@ def list_items(text: str) -> list[str]:
 
 @lru_cache(maxsize=4096)
 def _read(text: str) -> _Answer:
-    text = _HEDGE.sub("", normalise_maths(text))
-    if text.startswith("\\{") and text.endswith("\\}"):
-        text = "{" + text[2:-2] + "}"
+    text = _HEDGE.sub("", normalise_maths(text).replace("\\{", "{").replace("\\}", "}"))
+    name, _, value = (side.strip() for side in text.rpartition("="))
+    if _encloses(value) and len(_split(value[1:-1])) > 1 and (_NAME.match(name) or _VARIABLES.match(name)):
+        text = value
     if _encloses(text):
         items = _split(text[1:-1])
         if len(items) > 1:
@@ -200,13 +203,11 @@ def same_value(first: Number, second: Number) -> bool:
 
 def _same_equation(answer: list[str], gold: list[str]) -> bool:
     """Sides of each; a single side is an answer without its name, more than two a chain of which the ends count."""
-    first, second = (
-        [sides[0].strip(), sides[-1].strip()] if len(sides) > 1 else [sides[0].strip()] for sides in (answer, gold)
-    )
+    first, second = _ends(answer), _ends(gold)
     if len(first) == 1:
-        return _NAME.match(second[0]) is not None and _same(first[0], second[1])
+        return _says_what_is_equal(second) and _same(first[0], second[1])
     if len(second) == 1:
-        return _NAME.match(first[0]) is not None and _same(first[1], second[0])
+        return _says_what_is_equal(first) and _same(first[1], second[0])
     if first[0].replace(" ", "") == second[0].replace(" ", ""):
         return _same(first[1], second[1])
     differences = [_trials(f"({left})-({right})") for left, right in (first, second)]
@@ -214,6 +215,19 @@ def _same_equation(answer: list[str], gold: list[str]) -> bool:
         return False
     ratios = [one / other if other else math.nan for one, other in zip(*differences, strict=True)]
     return all(ratio != 0 and math.isclose(ratio, ratios[0], rel_tol=1e-6) for ratio in ratios)
+
+
+def _says_what_is_equal(equation: list[str]) -> bool:
+    """Whether it is a value with its name, or a computation that is right: of either the right side is the answer."""
+    return _NAME.match(equation[0]) is not None or (_quantity(equation[0]) is not None and _same(*equation))
+
+
+def _ends(sides: list[str]) -> list[str]:
+    """The first and the last side, a name before its value; a single side as it is."""
+    first, last = sides[0].strip(), sides[-1].strip()
+    if len(sides) == 1:
+        return [first]
+    return [last, first] if _NAME.match(last) and not _NAME.match(first) and _quantity(first) else [first, last]
 
 
 def _same_expression(answer: str, gold: str) -> bool:

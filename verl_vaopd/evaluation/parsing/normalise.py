@@ -31,6 +31,7 @@ _SIGNS = str.maketrans(
         "△": r"\triangle ",
         "º": "°",
         "˚": "°",
+        "掳": "°",  # its UTF-8 read as GBK, as in two answers of MathVerse
         "≤": r"\le ",
         "≥": r"\ge ",
         "≠": r"\ne ",
@@ -56,7 +57,9 @@ _REPLACED = [
         (r"\\[dtc]frac", r"\\frac"),
         (r"\\(?:left|right|bigl|bigr|Bigl|Bigr|big|Big)(?![A-Za-z])\s{0,2}\.?", ""),
         (r"\\(?:displaystyle|textstyle|limits|quad|qquad|nonumber)(?![A-Za-z])|\\[,;:!> ]|~(?=[A-Za-z])", " "),
+        (r"\\(?:rm|bf|it|sf|tt)(?![A-Za-z])", " "),
         (r"\s{0,2}\^\s{0,2}(?:\{\s{0,2}\\(?:circ|degree)\s{0,2}\}|\\(?:circ|degree))|\\degree|\\textdegree", "°"),
+        (r"°\s{1,3}T(?![A-Za-z])", "°T"),
         (r"\\leq(?![A-Za-z])", r"\\le"),
         (r"\\geq(?![A-Za-z])", r"\\ge"),
         (r"\\neq(?![A-Za-z])", r"\\ne"),

@@ -2,7 +2,8 @@
 
 A TSV holds base64 images, or in their place the index of the row that has them. Such cells are not kept: an image knows
 its row's offset in the file and is read from there when it is wanted, so memory is bounded by one row, whatever the
-size of the file. Parquet is read a few rows at a time.
+size of the file. Parquet is read row by row; what is held beside the row is one page of the file as it is stored and as
+it was before compression, and many writers put a row group's images into one page.
 
 An empty cell is a missing value; texts like "None" or "NA" are texts. (VLMEvalKit's reader takes them for missing
 values and loses options of that name.)
@@ -21,7 +22,7 @@ from typing import Any, Protocol
 
 _POINTER_LENGTH = 64  # a shorter cell is no image but the index of the row that has it
 _MAX_CELL = 1 << 30  # csv refuses cells above 128 KB unless told otherwise; an image of 10 megapixels has some 20 MB
-_PARQUET_ROWS = 8
+_PARQUET_BUFFER = 1 << 16
 _LIST_ITEM = re.compile(r"""['"]([A-Za-z0-9+/=\s]+)['"]""")
 
 
@@ -212,26 +213,30 @@ def _image_texts(cell: str) -> list[str]:
 def _parquet_rows(path: Path) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
-    # Without pre-buffering, pyarrow holds the pages it is reading and not a whole row group.
-    with pq.ParquetFile(path, pre_buffer=False) as file:
+    # Without pre-buffering and with a buffer of its own, pyarrow holds a page and not all of the row group's.
+    with pq.ParquetFile(path, pre_buffer=False, buffer_size=_PARQUET_BUFFER) as file:
         columns = {column.name: _image_kind(column.type) for column in file.schema_arrow}
-        for batch in file.iter_batches(batch_size=_PARQUET_ROWS):
-            for row in batch.to_pylist():
-                cells = [row.pop(name) for name, kind in columns.items() if kind]
-                items = [item for cell in cells for item in (cell if isinstance(cell, list) else [cell])]
-                yield row, tuple(_parquet_image(path, item) for item in items if item is not None)
+        for batch in file.iter_batches(batch_size=1):
+            (row,) = batch.to_pylist()
+            cells = [row.pop(name) for name, kind in columns.items() if kind]
+            items = [item for cell in cells for item in (cell if isinstance(cell, list) else [cell])]
+            yield row, tuple(_parquet_image(path, item) for item in items if item is not None)
 
 
 def _image_kind(column_type: Any) -> bool:
-    """Whether a column holds images or lists of them: structs of bytes and path."""
+    """Whether a column holds images or lists of them: structs of bytes and path, or bare bytes (as MMStar's)."""
     import pyarrow.types as types
 
     if types.is_list(column_type) or types.is_large_list(column_type):
         column_type = column_type.value_type
-    return types.is_struct(column_type) and {"bytes", "path"} <= {child.name for child in column_type}
+    if types.is_struct(column_type):
+        return {"bytes", "path"} <= {child.name for child in column_type}
+    return types.is_binary(column_type) or types.is_large_binary(column_type)
 
 
-def _parquet_image(path: Path, item: dict[str, Any]) -> RawImage:
+def _parquet_image(path: Path, item: dict[str, Any] | bytes) -> RawImage:
+    if isinstance(item, bytes):
+        return ImageBytes(item)
     return ImageBytes(item["bytes"]) if item["bytes"] is not None else ImageFile(path.parent / item["path"])
 
 

@@ -5,14 +5,16 @@ Everything here takes time linear in the length of the response, whatever it hol
 
 import re
 
+from verl_vaopd.rewards import extract_boxed
+
 _THINK_TAG = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
-_BRACE = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\.|[{}]", re.DOTALL)
 _ANSWER_TAG = re.compile(r"<(/?)answer>(?!\s?:)", re.IGNORECASE)  # with a colon it is a mark
 # "answer:", "the answer is", "**Answer**:", "<Answer>: <<", "correct option is (", a line "### Answer"
 _MARK = re.compile(
-    r"(?:\banswer|\bcorrect (?:option|choice)|答案)[\s*_>\]\"')]{0,6}"
-    r"(?:(?:is|are|would be|should be|must be)\b[\s:]{0,4}|[:：=是为])[\s*_:>]{0,6}"
-    r"|^[#*_ ]{0,6}(?:final )?answer[*_: ]{0,6}\n",
+    r"(?:\banswer|\bcorrect (?:option|choice)|答案|选项)[\s*_>\]\"')]{0,6}"
+    r"(?:(?:is|are|would be|should be|must be)\b[\s:]{0,4}|[:：=是为])[\s*_:：>]{0,6}"
+    r"|^[#*_ ]{0,6}(?:final )?answer[*_: ]{0,6}\n"
+    r"|[故应以此]选(?:择)?[:：]?(?=\W{0,3}[A-JＡ-Ｊ])",
     re.IGNORECASE | re.MULTILINE,
 )
 _SENTENCE_END = re.compile(r"[.!?。](?=\s|$)|[,;] (?=because|since|as|so|which)")
@@ -45,35 +47,13 @@ def strip_thinking(text: str) -> str:
     return "".join([*kept, text[position:]])
 
 
-def last_box(text: str) -> str | None:
-    r"""The content of the last balanced \boxed{...} that is not inside another one; None if there is none.
-
-    A box that never closes does not count, but a balanced one inside it does. Escaped braces are text. Equal to
-    rewards.extract_boxed but for those.
-    """
-    opened: list[tuple[bool, int]] = []  # whether a box, where its content starts
-    boxes: list[tuple[int, int]] = []  # in the order in which they close: an outer one after those inside it
-    for match in _BRACE.finditer(text):
-        token = match[0]
-        if token[-1] == "{" and (token == "{" or len(token) > 2):
-            opened.append((token != "{", match.end()))
-        elif token == "}" and opened:
-            is_box, start = opened.pop()
-            if is_box:
-                boxes.append((start, match.start()))
-    if not boxes:
-        return None
-    start, end = boxes[-1]
-    return text[start:end]
-
-
 def marked_answers(text: str) -> list[list[str]]:
     """The final answer where a text without thinking marks it, most binding mark first, in one or two readings each.
 
     The last box; the last <answer> element; what stands after the last answer mark, to the end of its line and to the
     end of its sentence. Which of them is an answer, those have to say who know what to expect.
     """
-    box = last_box(text)
+    box = extract_boxed(text)
     found = [[] if box is None else [box]]
     tags = [match for match in _ANSWER_TAG.finditer(text) if not match[1]]
     if tags:

@@ -30,7 +30,7 @@ _BASE_UNITS: dict[str, dict[str, str]] = {
         "86400": "day days",
     },
     "year": {"1": "year years"},
-    "degree": {"1": "° deg degs degree degrees"},
+    "degree": {"1": "° °T deg degs degree degrees"},  # T: a bearing from true north
     "radian": {"1": "rad radian radians"},
     "celsius": {"1": "°C"},
     "fahrenheit": {"1": "°F"},

@@ -6,7 +6,8 @@ First as a letter that stands alone, then as the text of exactly one option. Kno
   one letter may occur at all, so an "A" that is an article hides a "B".
 - A think-block is read like anything else. Brackets around a letter are dropped, "\\boxed" before them is not: in
   "\\boxed{B}" the letter stands alone, in "\\boxed{\\text{B}}" too.
-- Four refusals, word for word, and a letter Z that stands alone, count as the answer "none of them".
+- Four refusals, word for word, and a letter Z that stands alone, count as the answer "none of them". The message that
+  its own client leaves for a failed call names no letter, whatever stands around it.
 - "answer is X" is looked for last, in any case and only for A to D; the first one counts.
 - An option's text counts wherever it occurs, also inside a word ("1" in "10"), but not in a response more than twice as
   long as all options together.
@@ -17,6 +18,7 @@ from collections.abc import Mapping
 
 NO_OPTION = "Z"
 
+_FAILED_CALL = "Failed to obtain answer via API"
 _REFUSALS = (
     "Sorry, I can't help with images of people yet.",
     "I can't process this file.",
@@ -34,6 +36,8 @@ def infer_option(response: str, options: Mapping[str, str]) -> str | None:
 
 
 def _by_letter(response: str, options: Mapping[str, str]) -> str | None:
+    if _FAILED_CALL in response:
+        return None
     if any(refusal in response for refusal in _REFUSALS):
         return NO_OPTION
     words = response.translate(_SEPARATORS).split()
