@@ -11,6 +11,8 @@ from pathlib import Path
 import httpx
 import huggingface_hub.constants
 import omegaconf.base
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
@@ -32,6 +34,13 @@ def no_gpus() -> list[Gpu]:
 
 def unreachable(*_: object, **__: object) -> None:
     raise httpx.ConnectError("no way to the hub")
+
+
+def write_data(path: Path, data_source: str = "tinygeo", **columns: object) -> Path:
+    """One row in verl's format; a column that is None is left out."""
+    row = {"prompt": "p", "data_source": data_source, "reward_model": "r", "extra_info": "e", **columns}
+    pq.write_table(pa.Table.from_pylist([{name: value for name, value in row.items() if value is not None}]), path)
+    return path
 
 
 def write_model(
@@ -63,7 +72,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         root = tmp_path / "datasets" / name
         root.mkdir(parents=True)
         for split in ("train", "validation"):
-            (root / f"{split}.parquet").touch()
+            write_data(root / f"{split}.parquet")
     assets = tmp_path / "assets"
     for role in ("student", "teacher"):
         write_model(assets / "tinygeo" / role)

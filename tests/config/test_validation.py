@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.config.conftest import CPU, PAPER, eight_gpus, no_gpus
+from tests.config.conftest import CPU, PAPER, eight_gpus, no_gpus, write_data
 from verl_vaopd.config import ConfigError, Gpu, compose, validate
 from verl_vaopd.config.checks import hardware
 from verl_vaopd.config.checks.settings import FIXED, NOT_IN_THE_LOSS
@@ -203,6 +203,18 @@ class TestDataFiles:
             "/nowhere/validation.parquet",
         ]
         assert all("dataset=tinygeo student=tiny teacher=tiny" in problem.splitlines()[3] for problem in found)
+
+    def test_rows_must_have_what_training_reads(self, problems, workplace):
+        write_data(workplace / "datasets/geo3k/train.parquet", reward_model=None, extra_info=None)
+        (workplace / "datasets/geo3k/validation.parquet").write_text("no parquet")
+        train, validation = problems(PAPER, {})
+        assert "cannot be used (data.train_files)" in train and "without reward_model, extra_info" in train
+        assert "cannot be used (data.val_files)" in validation
+
+    def test_rewards_must_be_defined(self, problems, workplace):
+        write_data(workplace / "datasets/geo3k/train.parquet", data_source="mine")
+        (problem,) = problems(PAPER, {})
+        assert "no reward is defined" in problem and "data_source mine in" in problem
 
     def test_remote_files_are_verls_to_check(self, problems):
         assert problems(PAPER, {"data.train_files": "hdfs://x/train.parquet"}) == []
