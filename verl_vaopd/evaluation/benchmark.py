@@ -93,6 +93,8 @@ class Benchmark(ABC):
     headline_parts: ClassVar[tuple[str, ...]] = ()
     """Metrics whose mean the headline is, where they are shares of different things, as of answers and of figures;
     empty where it is one share itself. Error bars need to know."""
+    explained_by: ClassVar[tuple[str, ...]] = ()
+    """Metrics without which the headline says too little; tables print them beside it."""
     protocols: ClassVar[tuple[str, ...]] = PROTOCOLS
 
     @abstractmethod

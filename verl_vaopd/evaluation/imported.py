@@ -34,7 +34,7 @@ class ImportedSource:
         for number, row in _lines(path):
             if "benchmark" not in row and len(names) > 1:
                 raise ValueError(f"{path}: line {number}: got no `benchmark`, expected one of {', '.join(names)}")
-            key = (row.get("benchmark", names[0]), str(row["question"]), int(row.get("sample", 0)))
+            key = (row.get("benchmark", names[0]), str(row["question"]), row.get("sample", 0))
             if key in self._rows:
                 raise ValueError(
                     f"{path}: line {number}: got question {key[1]!r}, sample {key[2]} twice, expected once"
@@ -80,4 +80,9 @@ def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                 raise ValueError(f"{path}: line {number}: got {error}, expected one JSON object per line") from None
             if not isinstance(row, dict) or not {"question", "response"} <= row.keys():
                 raise ValueError(f"{path}: line {number}: expected an object with `question` and `response`")
+            if not (row["response"] is None or isinstance(row["response"], str)):
+                raise ValueError(f"{path}: line {number}: response: got {row['response']!r}, expected a text, or null")
+            sample = row.get("sample", 0)
+            if type(sample) is not int or sample < 0:
+                raise ValueError(f"{path}: line {number}: sample: got {sample!r}, expected a number from 0")
             yield number, row

@@ -14,7 +14,7 @@ Samples may be missing (a rollout that failed): pass NaN in a matrix, or one arr
 the question's mean and counted. A question without any sample is left out of the score and counted.
 
 Beside this module: draws.py, pass@k and different answers with intervals; seeds.py, several training runs of a method
-and differences between methods.
+and differences between methods; student.py, intervals over few clusters; paired.py, tests of differences.
 """
 
 from collections.abc import Callable, Hashable, Sequence
@@ -163,8 +163,8 @@ def cluster_bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval, drawing whole clusters with all their questions and samples.
 
-    With few clusters (below about 30) percentile intervals are too narrow. If all clusters agree, the interval has
-    width 0: no resample can show what was never observed.
+    With few clusters (below about 30) percentile intervals are too narrow; student.py has others. If all clusters
+    agree, the interval has width 0: no resample can show what was never observed.
 
     Args:
         values: [Q], [Q, n] with NaN for missing samples, or Q sequences; reduced to a mean per question first.

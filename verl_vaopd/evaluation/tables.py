@@ -95,14 +95,13 @@ def make_tables(runs: Sequence[Path], protocol: str | None, out: Path) -> str:
         for title, result in of_results.items()
     ]
     caption = f"{_measure(results)}, protocol {chosen}, per cent, with 95 % intervals over clusters of questions"
-    text = (
-        "\n\n".join([f"{caption}.", markdown_table(rows), markdown_table(_beside(details)), _how(names, results)])
-        + "\n"
-    )
+    beside = _beside(details)
+    parts = [f"{caption}.", markdown_table(rows), markdown_table(beside), *_explanations(names, results)]
+    text = "\n\n".join([*parts, _how(names, results)]) + "\n"
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "table.md", text)
     write_text(out / "table.tex", latex(rows, caption))
-    write_text(out / "table.html", as_html([rows, _beside(details)], caption))
+    write_text(out / "table.html", as_html([rows, beside], caption))
     write_csv(out / "table.csv", [_csv_row(name, of_run, layout) for name, of_run in zip(names, scores, strict=True)])
     write_csv(out / "details.csv", details)
     return text
@@ -235,6 +234,17 @@ def _beside(details: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 def _measure(results: Sequence[Mapping[str, Result]]) -> str:
     counts = sorted({result.n for of_run in results for result in of_run.values()})
     return "avg@" + "/".join(map(str, counts))
+
+
+def _explanations(names: Sequence[str], results: Sequence[Mapping[str, Result]]) -> list[str]:
+    """A line for every score that is a mean of others, or out of more than 100; one block, or none."""
+    lines = []
+    for run, of_run in zip(names, results, strict=True):
+        for name, result in of_run.items():
+            if told := [f"{metric} {result.metrics[metric]:.1f}" for metric in result.benchmark.explained_by]:
+                of_how_many = "" if result.benchmark.max_points == 100.0 else f" of {result.benchmark.max_points:.0f}"
+                lines.append(f"- {run}, {TITLES[name]}: {', '.join(told)}{of_how_many}")
+    return ["\n".join(lines)] if lines else []
 
 
 def _how(names: Sequence[str], results: Sequence[Mapping[str, Result]]) -> str:

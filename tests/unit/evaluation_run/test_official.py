@@ -129,6 +129,8 @@ def test_the_grouping_of_hallusionbench_is_a_switch(tmp_path):
         assert eval_cli.main([*words, f"grouping={grouping}"]) == 0
         detail = detail_in(tmp_path / "out")
         assert [float(detail[name]) for name in ("aAcc", "fAcc", "qAcc")] == [50.0, share, share]
+        line = f"- out, HalluB: aAcc 50.0, fAcc {share}, qAcc {share}\n"
+        assert line in (tmp_path / "out" / "table.md").read_text()
         assert float(detail["score"]) == pytest.approx((50.0 + 2 * share) / 3)
 
 

@@ -45,7 +45,7 @@ class HallusionBench(Benchmark):
     name = "hallusionbench"
     splits = ("image",)
     headline = "mean"
-    headline_parts = ("aAcc", "fAcc", "qAcc")
+    headline_parts = explained_by = ("aAcc", "fAcc", "qAcc")
 
     def __post_init__(self) -> None:
         if self.grouping not in GROUPINGS:

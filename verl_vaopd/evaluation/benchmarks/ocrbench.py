@@ -52,6 +52,7 @@ class OCRBench(Benchmark):
     splits = ("test",)
     headline = "final_score"
     max_points = 1000.0
+    explained_by = ("final_score",)
 
     def prompt(self, fields: Fields) -> str:
         """The question and nothing else."""

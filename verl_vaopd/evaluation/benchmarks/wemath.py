@@ -46,6 +46,7 @@ class WeMath(Benchmark):
     name = "wemath"
     splits = ("testmini",)
     headline = "mean"
+    explained_by = ("strict", "loose")
 
     def prompt(self, fields: Fields) -> str:
         """We-Math's own prompt, with the template for the answer that its official parser looks for."""

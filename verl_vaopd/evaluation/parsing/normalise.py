@@ -29,6 +29,7 @@ _SIGNS = str.maketrans(
         "±": r"\pm ",
         "∠": r"\angle ",
         "△": r"\triangle ",
+        "∪": r"\cup ", "∩": r"\cap ", "∥": r"\parallel ", "⊥": r"\perp ", "∈": r"\in ",
         "º": "°",
         "˚": "°",
         "掳": "°",  # its UTF-8 read as GBK, as in two answers of MathVerse
