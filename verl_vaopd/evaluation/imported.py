@@ -6,11 +6,11 @@ A row has `question` (the id, as in questions.jsonl), `response`, and if there a
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from verl_vaopd.evaluation.json_lines import numbered_objects
 from verl_vaopd.evaluation.requests import Request, Response
 
 
@@ -70,15 +70,9 @@ class ImportedSource:
 def _lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if not path.is_file():
         raise ValueError(f"responses: got {path}, expected a JSONL file that exists")
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{path}: line {number}: got {error}, expected one JSON object per line") from None
-            if not isinstance(row, dict) or not {"question", "response"} <= row.keys():
+    with path.open("rb") as file:
+        for number, row in numbered_objects(file, path):
+            if not {"question", "response"} <= row.keys():
                 raise ValueError(f"{path}: line {number}: expected an object with `question` and `response`")
             if not (row["response"] is None or isinstance(row["response"], str)):
                 raise ValueError(f"{path}: line {number}: response: got {row['response']!r}, expected a text, or null")

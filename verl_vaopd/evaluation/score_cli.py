@@ -13,9 +13,11 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
+
+from verl_vaopd.evaluation.json_lines import numbered_objects
 
 if TYPE_CHECKING:
     from verl_vaopd.evaluation.benchmark import Benchmark
@@ -46,7 +48,7 @@ def score(options: argparse.Namespace) -> int:
     switches = {"random_fallback": True} if options.random_fallback else {}
     benchmark = _benchmark(options.benchmark, switches)
     try:
-        for number, row in _rows(sys.stdin.buffer):
+        for number, row in numbered_objects(sys.stdin.buffer):
             print(json.dumps(_scored(benchmark, number, row, options.protocol, options.seed)))
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough; nothing is left to flush at exit
@@ -58,7 +60,7 @@ def aggregate(options: argparse.Namespace) -> int:
     """`vaopd eval aggregate`: the metrics of every pass, and their mean over passes."""
     benchmark = _benchmark(options.benchmark, {"grouping": options.grouping} if options.grouping else {})
     passes: dict[str, list[dict[str, Any]]] = {}
-    for number, row in _rows(sys.stdin.buffer):
+    for number, row in numbered_objects(sys.stdin.buffer):
         if not {"parsed", "hit"} <= row.keys():
             raise ValueError(f"line {number}: got no `parsed` and `hit`, expected scored rows; run `vaopd eval score`")
         row.pop("response", None)
@@ -101,20 +103,6 @@ def _benchmark(name: str, switches: Mapping[str, Any]) -> "Benchmark":
     if unknown:
         raise ValueError(f"--{unknown[0].replace('_', '-')}: got it for {name}, which has no such switch; leave it out")
     return replace(BENCHMARKS[name], **switches)  # type: ignore[type-var]
-
-
-def _rows(stream: IO[bytes]) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Every JSON object with the number of its line, from 1; empty lines are passed over."""
-    for number, line in enumerate(stream, 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError) as error:  # also text that is not UTF-8
-            raise ValueError(f"line {number}: got {error}, expected one JSON object") from None
-        if not isinstance(row, dict):
-            raise ValueError(f"line {number}: got a {type(row).__name__}, expected a JSON object")
-        yield number, row
 
 
 def _scored(benchmark: "Benchmark", number: int, row: dict[str, Any], protocol: str, seed: int) -> dict[str, Any]:

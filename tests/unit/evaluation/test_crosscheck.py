@@ -181,7 +181,7 @@ def test_mistakes_are_told(words, message, tmp_path, monkeypatch):
         (None, r"expected a JSONL file"),
         ("", r"got no rows"),
         ('{"response": "B"}\n{', r"line 2: got .*expected one JSON object"),
-        ('{"response": 5}', r"line 1: expected a JSON object with a text"),
+        ('{"response": 5}', r"line 1: expected a text"),
         ('{"response": "B", "sample": 0}\n{"response": "B", "sample": 1}', r"got samples 0, 1, expected .*one pass"),
         ('{"response": "B"}', r"ai2d: line 1: got no column 'options', 'answer', which lmms-eval needs"),
     ],

@@ -327,7 +327,7 @@ def test_custom_jsonl_with_paths(tmp_path):
     assert third.content == ("No image?",)
 
 
-@pytest.mark.parametrize(("line", "message"), [("{", "line 2: got Expecting"), ("[1]", "line 2: got list")])
+@pytest.mark.parametrize(("line", "message"), [("{", "line 2: got Expecting"), ("[1]", "line 2: got a list")])
 def test_a_broken_custom_line_is_told(tmp_path, line, message):
     path = tmp_path / "mine.jsonl"
     path.write_text('{"question": "q", "answer": "a"}\n' + line)

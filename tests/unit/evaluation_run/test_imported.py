@@ -36,8 +36,8 @@ def test_rows_are_found_by_benchmark_question_and_sample(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("{", r"line 1: got .*one JSON object per line"),
-        ("[]", r"line 1: expected an object"),
+        ("{", r"line 1: got .*one JSON object"),
+        ("[]", r"line 1: got a list, expected a JSON object"),
         ({"question": "7"}, r"line 1: expected an object with `question` and `response`"),
         ({"question": "7", "response": 5}, r"line 1: response: got 5, expected a text, or null"),
         ({"question": "7", "response": "B", "sample": "1"}, r"line 1: sample: got '1', expected a number from 0"),

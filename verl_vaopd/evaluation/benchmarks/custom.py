@@ -6,7 +6,6 @@ list) for multiple choice, of which `answer` is the letter or the text; `id`; an
 independent of each other. `answer` may be a list: one of it is enough.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Verdic
 from verl_vaopd.evaluation.benchmarks.choices import choice_prompt, score_by_rule
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
 from verl_vaopd.evaluation.benchmarks.interleave import at_marks
+from verl_vaopd.evaluation.json_lines import numbered_objects
 from verl_vaopd.evaluation.parsing.choice import letters_of
 from verl_vaopd.evaluation.parsing.published import ImageFile, Row, as_list, read_rows
 
@@ -66,14 +66,6 @@ def _options(fields: Fields) -> dict[str, str]:
 
 
 def _jsonl_rows(path: Path) -> Iterator[Row]:
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"{path}: line {number}: got {error}, expected one JSON object per line") from None
-            if not isinstance(row, dict):
-                raise ValueError(f"{path}: line {number}: got {type(row).__name__}, expected a JSON object")
+    with path.open("rb") as file:
+        for _, row in numbered_objects(file, path):
             yield row, ()

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from verl_vaopd.evaluation.benchmark import Judge
+from verl_vaopd.evaluation.json_lines import numbered_objects
 
 _ROLES = {"Final answer:": "extraction", "Digit:": "comparison", "Word:": "judgement", "Letter:": "choice"}
 
@@ -71,15 +72,9 @@ def read_cases(path: Path, benchmark: str) -> list[Case]:
     cases = []
     samples = set()
     with path.open("rb") as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise ValueError(f"{path}: line {number}: got {error}, expected one JSON object") from None
-            if not (isinstance(row, dict) and isinstance(row.get("response", ""), str | None)):
-                raise ValueError(f"{path}: line {number}: expected a JSON object with a text as `response`")
+        for number, row in numbered_objects(file, path):
+            if not isinstance(row.get("response", ""), str | None):
+                raise ValueError(f"{path}: line {number}: expected a text as `response`")
             response, replies = row.pop("response", None), row.pop("replies", {})
             samples.add(row.get("sample", 0))
             cases.append(Case(benchmark, f"line {number}", row, response or "", replies))
