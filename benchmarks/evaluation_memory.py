@@ -12,7 +12,7 @@ what vLLM holds, the processed images, and which ends one question in every step
 processed  images are decoded, and processed by the models' own image processor; files of 4 MB (JPEG) and 18 MB (PNG,
            every 12th)
 read       as many questions as the paper's benchmarks have together; to save hours, image files are small (JPEG,
-           0.2 MB) and are read but not decoded, and the engine holds none: what is left must not grow with questions
+           0.3 MB) and are read but not decoded, and the engine holds none: what is left must not grow with questions
 
 Memory is the peak of the resident set, as the kernel counts it, up to the end of each stage. That the engine is in the
 process and not beside it adds its images to the peak; a GPU's driver and the weights are not in it.
