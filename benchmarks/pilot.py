@@ -39,7 +39,7 @@ RATE_OF = {
     "grpo": "grpo",
     "papo": "grpo",
     "papo_dapo": "grpo",
-    "opsd": "opd",
+    "opsd": "opsd",
 }
 """The trained methods, and whose learning rate each takes: a method that varies another one takes the other's, which
 saves half of the sweep. The first is what the others are compared to."""

@@ -18,7 +18,8 @@ from benchmarks.pilot import RESULTS
 from verl_vaopd.analysis.tables import markdown_table
 from verl_vaopd.trainer.dump import read_dumps
 
-VALUES = ("visual_advantage", "reverse_kl", "token_weights", "high_group")
+SMALL = 0.01
+VALUES = ("visual_advantage", "reverse_kl", "token_weights", "high_group", "teacher_log_probs")
 
 
 def tokens_of(runs: list[Path]) -> dict[str, np.ndarray]:
@@ -37,13 +38,24 @@ def tokens_of(runs: list[Path]) -> dict[str, np.ndarray]:
 def describe(tokens: dict[str, np.ndarray]) -> list[dict[str, str | float]]:
     """One row per group of tokens; shares are of all tokens' sum."""
     high, digit = tokens["high_group"].astype(bool), tokens["is_digit"]
-    groups = {"all": np.ones_like(digit), "high group": high, "low group": ~high, "digits": digit, "wording": ~digit}
+    divergent = np.zeros_like(digit)
+    divergent[np.argsort(-tokens["reverse_kl"])[: round(0.05 * len(digit))]] = True
+    groups = {
+        "all": np.ones_like(digit),
+        "high group": high,
+        "low group": ~high,
+        "digits": digit,
+        "wording": ~digit,
+        "the 5 % of highest reverse KL": divergent,
+        "teacher's probability below 0.5": tokens["teacher_log_probs"] < np.log(0.5),
+    }
     rows: list[dict[str, str | float]] = []
     for name, group in groups.items():
         row: dict[str, str | float] = {"tokens": name, "share of tokens": group.mean()}
         for column, label in (("visual_advantage", "VA"), ("reverse_kl", "reverse KL"), ("token_weights", "weight")):
             row[f"share of {label}"] = tokens[column][group].sum() / tokens[column].sum()
         row["VA exactly 0"] = (tokens["visual_advantage"][group] == 0).mean()
+        row[f"VA below {SMALL} nats"] = (tokens["visual_advantage"][group] < SMALL).mean()
         row["digits among them"] = digit[group].mean()
         row["mean position"] = tokens["position"][group].mean()
         rows.append(row)
