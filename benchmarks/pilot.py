@@ -25,7 +25,7 @@ from typing import Any
 from benchmarks.machine import describe_machine
 
 RESULTS = Path(__file__).parent / "results" / "pilot"
-RAW = ("comparison.json", "comparison.md", "steps.csv", "questions.parquet", "learning_curves.png")
+RAW = ("comparison.json", "comparison.md", "steps.csv", "questions.parquet")
 RATE_OF = {
     "opd": "opd",
     "vaopd": "vaopd",
