@@ -7,9 +7,9 @@ SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh requirements/*.sh)
 setup:
 	@bash launch/setup.sh
 
-# pytest comes last, so that its closing line is the last one printed.
+# pytest comes last, so that its closing line is the last one printed. Two workers: see tests/conftest.py.
 test: lint type
-	@$(BIN)/pytest -q --durations=15
+	@$(BIN)/pytest -q -n 2 --dist loadgroup --no-loadscope-reorder --durations=15
 
 lint: setup
 	@$(BIN)/ruff check .

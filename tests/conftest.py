@@ -1,4 +1,4 @@
-"""Skips what this machine cannot run, with the reason."""
+"""Which worker runs what, and what this machine cannot run, with the reason."""
 
 import os
 from collections.abc import Iterator
@@ -16,7 +16,16 @@ def environment() -> Iterator[None]:
     os.environ.update(before)
 
 
+TRAINING = "training"
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """`make test` has two workers. What trains takes longest, and only one can train on a machine: it comes first, in
+    one worker. All other files, each as a whole, go to whichever has time."""
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != TRAINING)
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="needs CUDA: torch.cuda.is_available() is False here")

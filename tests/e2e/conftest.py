@@ -106,7 +106,7 @@ def runs(work_dir: Path) -> dict[str, Run]:
         command += ["--run-dir", str(job.path)]
     log = work_dir / "train.log"
     with log.open("wb") as output:
-        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, timeout=900).returncode
+        code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, timeout=1500).returncode
     if code != 0:
         logs = [log, *(job.path / "train.log" for job in jobs.values())]
         ends = [path.read_text(errors="replace")[-5_000:] for path in logs if path.exists()]

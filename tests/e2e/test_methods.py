@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import TRAINING
 from tests.e2e.conftest import Run, prepared
 from verl_vaopd.config.paths import options
 from verl_vaopd.data.stored import StoredResponses
 from verl_vaopd.trainer.samples import read_samples
 
 # All runs together, in the first test that asks for them.
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(1800)]
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group(TRAINING), pytest.mark.timeout(2400)]
 
 STEPS = 3
 TRAINED = tuple(name for name in options("method") if name not in ("base", "vaopd", "opd"))

@@ -12,10 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.conftest import TRAINING
 from tests.e2e.conftest import GREEDY, Run, overrides_in
 from verl_vaopd.trainer import events
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group(TRAINING), pytest.mark.timeout(1800)]
 
 
 def _kill_everything(process: subprocess.Popen) -> None:

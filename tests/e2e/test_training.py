@@ -12,11 +12,12 @@ import pytest
 import torch
 from PIL import Image
 
+from tests.conftest import TRAINING
 from tests.e2e.conftest import NUM_PROMPTS, NUM_SIBLINGS, Run
 from verl_vaopd.platform import activate
 from verl_vaopd.trainer import metric_names
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group(TRAINING), pytest.mark.timeout(1800)]
 
 
 @pytest.mark.parametrize("name", ["vaopd", "opd", "greedy"])

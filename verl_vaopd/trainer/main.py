@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -131,10 +132,13 @@ def train(job: Job) -> None:
     config.transfer_queue.enable = True
     with EventLog(job.run_dir / "events.jsonl") as events:
         try:
-            tq.init(config.transfer_queue)
             events.write("phase", name="loading student, teacher and vLLM")
-            trainer = DistillationTrainer(config, events)
-            trainer.init()
+            with ThreadPoolExecutor(1) as pool:
+                # The queue's processes import for seconds, and synchronous training asks nothing of them until `fit`.
+                queue_is_up = pool.submit(tq.init, config.transfer_queue)
+                trainer = DistillationTrainer(config, events)
+                trainer.init()
+                queue_is_up.result()
             events.write("phase", name="starting rollout workers")
             trainer.fit(start_agent_loops(config, trainer))
             trainer.logger.finish(exit_code=0)
