@@ -4,7 +4,7 @@
 
 1. `vaopd collect`: the teacher's responses for cot_sft and offpolicy_kd.
 2. One `vaopd compare` per learning rate: one seed, validated after the last step on the validation split. A method
-   takes the rate of its best accuracy there, the lower one on ties; a method that varies another one, the other's.
+   takes the rate of its best accuracy there, the lower one on ties.
 3. One `vaopd compare` of all methods over all seeds, each at its own rate, on the test split, which nothing was chosen
    on: every run is validated once, after its last step, so no checkpoint is selected either.
 
@@ -26,23 +26,22 @@ from benchmarks.machine import describe_machine
 
 RESULTS = Path(__file__).parent / "results" / "pilot"
 RAW = ("comparison.json", "comparison.md", "steps.csv", "questions.parquet")
-RATE_OF = {
-    "opd": "opd",
-    "vaopd": "vaopd",
-    "vaopd_rollout_only": "vaopd",
-    "vaopd_token_only": "vaopd",
-    "opd_mask_high": "opd",
-    "opd_mask_low": "opd",
-    "opd_mask_random": "opd",
-    "offpolicy_kd": "offpolicy_kd",
-    "cot_sft": "cot_sft",
-    "grpo": "grpo",
-    "papo": "grpo",
-    "papo_dapo": "grpo",
-    "opsd": "opsd",
-}
-"""The trained methods, and whose learning rate each takes: a method that varies another one takes the other's, which
-saves half of the sweep. The first is what the others are compared to."""
+METHODS = (
+    "opd",
+    "vaopd",
+    "vaopd_rollout_only",
+    "vaopd_token_only",
+    "opd_mask_high",
+    "opd_mask_low",
+    "opd_mask_random",
+    "offpolicy_kd",
+    "cot_sft",
+    "grpo",
+    "papo",
+    "papo_dapo",
+    "opsd",
+)
+"""The trained methods; the others are compared to the first."""
 LEARNING_RATES = ("3e-5", "1e-4")
 RATE = "actor_rollout_ref.actor.optim.lr"
 
@@ -56,10 +55,9 @@ def vaopd(*arguments: str) -> None:
 def sweep(options: argparse.Namespace, job: list[str]) -> list[dict[str, Any]]:
     """Accuracy on the validation split of every method at every learning rate: rows method, lr, accuracy."""
     rows = []
-    swept = dict.fromkeys(RATE_OF[method] for method in options.methods)
     for rate in options.rates:
         name = f"sweep-{rate}"
-        overrides = [f"method={','.join(swept)}", "seeds=0", f"run.name={name}", f"{RATE}={rate}"]
+        overrides = [f"method={','.join(options.methods)}", "seeds=0", f"run.name={name}", f"{RATE}={rate}"]
         vaopd("compare", *overrides, *job, f"validation.num_questions={options.sweep_questions}")
         comparison = json.loads((options.root / f"compare-{name}" / "comparison.json").read_text())
         rows += [
@@ -81,7 +79,7 @@ def best_rates(rows: list[dict[str, Any]]) -> dict[str, str]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--root", type=Path, default=Path("runs/pilot"))
-    parser.add_argument("--methods", nargs="+", default=tuple(RATE_OF))
+    parser.add_argument("--methods", nargs="+", default=METHODS)
     parser.add_argument("--rates", nargs="+", default=LEARNING_RATES)
     parser.add_argument("--seeds", nargs="+", default=("0", "1"))
     parser.add_argument("--steps", type=int, default=20)
@@ -96,8 +94,7 @@ def main() -> None:
     job = [*data, f"trainer.total_training_steps={options.steps}", *every, "validation.before_train=false"]
 
     rows = sweep(options, [*job, "dump.every=-1"])
-    best = best_rates(rows)
-    rates = {method: best[RATE_OF[method]] for method in options.methods}
+    rates = best_rates(rows)
     print("learning rates:", json.dumps(rates), flush=True)
 
     own = [argument for method, rate in rates.items() for argument in ("--for", method, f"{RATE}={rate}")]

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from vllm import RequestOutput, SamplingParams
 
-_PIXELS_IN_ENGINE = 60_000_000
+_PIXELS_IN_ENGINE = 40_000_000
 """Of the images of unfinished questions. A pixel takes 24 bytes of host memory when it is processed (2 frames of 3
-float32): 1.4 GB."""
+float32): 1 GB."""
 _IMAGE_CACHE_GIB = 0.5
 """For questions about the same image that follow each other; vLLM's default of 4 GiB would be twice the rest."""
 

@@ -11,6 +11,7 @@ import tracemalloc
 import weakref
 from functools import cached_property
 from io import BytesIO
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -42,7 +43,7 @@ def write_tsv(path, images):
             table.writerow([number, base64.b64encode(image).decode(), f"Question {number}?", "A", "yes", "no"])
 
 
-def write_parquet(path, images, row_group_size):
+def write_parquet(path, images, row_group_size, use_dictionary=True):
     image_type = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     table = pa.table(
         {
@@ -52,7 +53,7 @@ def write_parquet(path, images, row_group_size):
             "image": pa.array([{"bytes": image, "path": None} for image in images], image_type),
         }
     )
-    pq.write_table(table, path, row_group_size=row_group_size)
+    pq.write_table(table, path, row_group_size=row_group_size, use_dictionary=use_dictionary)
 
 
 @pytest.fixture(params=["tsv", "parquet"])
@@ -163,3 +164,22 @@ def test_parquet_is_read_by_the_page(tmp_path):
     told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
     number, peak = map(int, told.split())
     assert number == 48 and peak < 4_400_000
+
+
+def test_the_compressed_bytes_of_a_page_are_given_back(tmp_path):
+    """To the system, of 64 MB; in a fresh process. Without a dictionary, which would hold its values once more."""
+    images = [os.urandom(4_000_000) for _ in range(16)]
+    write_parquet(tmp_path / "mmstar.parquet", images, row_group_size=16, use_dictionary=False)
+    script = (
+        "import sys, pyarrow.parquet\n"
+        "from benchmarks.machine import resident_bytes\n"
+        "from verl_vaopd.evaluation.benchmarks import BENCHMARKS\n"
+        "before = resident_bytes('VmRSS')\n"
+        "questions = BENCHMARKS['mmstar'].load(sys.argv[1])\n"
+        "next(questions)\n"
+        "print(resident_bytes('VmRSS') - before)"
+    )
+    command = [sys.executable, "-c", script, tmp_path / "mmstar.parquet"]
+    root = Path(__file__).parents[3]
+    told = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, cwd=root).stdout
+    assert 64_000_000 < int(told) < 110_000_000

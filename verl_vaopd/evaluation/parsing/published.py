@@ -216,11 +216,23 @@ def _parquet_rows(path: Path) -> Iterator[Row]:
     # Without pre-buffering and with a buffer of its own, pyarrow holds a page and not all of the row group's.
     with pq.ParquetFile(path, pre_buffer=False, buffer_size=_PARQUET_BUFFER) as file:
         columns = {column.name: _image_kind(column.type) for column in file.schema_arrow}
-        for batch in file.iter_batches(batch_size=1):
-            (row,) = batch.to_pylist()
+        for row in _parquet_dicts(file):
             cells = [row.pop(name) for name, kind in columns.items() if kind]
             items = [item for cell in cells for item in (cell if isinstance(cell, list) else [cell])]
             yield row, tuple(_parquet_image(path, item) for item in items if item is not None)
+
+
+def _parquet_dicts(file: Any) -> Iterator[dict[str, Any]]:
+    """Rows of a ParquetFile. A page of images is half a gigabyte: what held its compressed bytes, and then the page,
+    goes back to the system at once, where pyarrow's pool would keep it."""
+    import pyarrow
+
+    pool = pyarrow.default_memory_pool()
+    for group in range(file.num_row_groups):
+        pool.release_unused()
+        for batch in file.iter_batches(batch_size=1, row_groups=[group]):
+            pool.release_unused()
+            yield from batch.to_pylist()
 
 
 def _image_kind(column_type: Any) -> bool:
