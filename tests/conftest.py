@@ -19,12 +19,13 @@ def environment() -> Iterator[None]:
 TRAINING = "training"
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """`make test` has two workers. What trains takes longest, and only one can train on a machine: it comes first, in
     one worker. All other files, each as a whole, go to whichever has time."""
     for item in items:
         if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != TRAINING)
     if torch.cuda.is_available():
         return
