@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import subprocess
 import sys
+import time
+from collections import Counter
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.conftest import TRAINING
@@ -50,6 +54,10 @@ BASE = (
 )
 
 
+most_actors: Counter[str] = Counter()
+"""Of each class, how many there were at most at a time."""
+
+
 @pytest.fixture(scope="module")
 def methods(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Run]) -> dict[str, Run]:
     """All methods in one process. The base model is an export of an earlier run, which vLLM and transformers load."""
@@ -66,11 +74,25 @@ def methods(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Run]) -> d
     }
     directories = [argument for run in runs.values() for argument in ("--run-dir", str(run.path))]
     command = [sys.executable, "-m", "verl_vaopd.trainer.main", "--keep-going", *directories]
-    code = subprocess.run(command, check=False).returncode
+    process = subprocess.Popen(command)
+    while process.poll() is None:
+        most_actors.update(actors_below(process.pid) - most_actors)
+        time.sleep(2)
+    code = process.returncode
     failed = {name: run.path / "train.log" for name, run in runs.items() if not (run.path / "finished.json").exists()}
     ends = [f"{name}:\n{log.read_text()[-5_000:]}" for name, log in failed.items() if log.exists()]
     assert code == 0 and not failed, f"exit code {code}, not finished: {', '.join(failed)}\n" + "\n".join(ends)
     return runs
+
+
+def actors_below(pid: int) -> Counter[str]:
+    """Ray actors by class, from the titles of the processes that descend from one: `ray::Class.method`."""
+    titles = []
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(pid).children(recursive=True):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                titles += process.cmdline()[:1]
+    return Counter(title.split(".")[0] for title in titles if title.startswith("ray::") and "IDLE" not in title)
 
 
 @pytest.mark.parametrize("name", TRAINED)
@@ -86,6 +108,12 @@ def test_it_trains(methods: dict[str, Run], name: str) -> None:
     # A policy gradient is 0 while siblings are all right or all wrong, unless something else is in the loss.
     moved = any(step["metrics"]["actor/grad_norm"] > 0 for step in steps)
     assert moved or name == "grpo"
+
+
+def test_no_actor_outlives_its_run(methods: dict[str, Run]) -> None:
+    """Each holds up to a gigabyte, and a comparison is dozens of runs."""
+    assert most_actors["ray::GlobalRequestLoadBalancer"] == 1  # those without a name in Ray are seen, too
+    assert {name for name, number in most_actors.items() if number > 1} == set()
 
 
 def test_all_methods_see_the_same_prompts(methods: dict[str, Run]) -> None:

@@ -136,13 +136,14 @@ METHODS: list[tuple[str, str, dict[str, str]]] = [
 ATTRIBUTES: list[tuple[str, str, list[str]]] = [
     (
         TRAINER,
-        "trainer/trainer.py, trainer/validation.py",
+        "trainer/trainer.py, trainer/validation.py, trainer/session.py",
         [
             *("config", "tokenizer", "logger", "global_steps", "total_training_steps", "val_dataloader"),
             *("replay_buffer", "agent_loop_manager", "checkpoint_manager", "actor_rollout_wg"),
-            *("mapping", "role_worker_mapping", "resource_pool_manager"),
+            *("mapping", "role_worker_mapping", "resource_pool_manager", "llm_server_manager"),
         ],
     ),
+    ("verl.workers.rollout.llm_server:LLMServerManager", "trainer/session.py", ["global_load_balancer"]),
     (AGENT_LOOP_WORKER, "rollout/agent_loop.py", ["config", "tokenizer", "processor"]),
     (ENGINE, "actor/, teacher/", ["model_config", "engine_config", "module"]),
     ("verl.workers.engine_workers:ActorRolloutRefWorker", "actor/worker.py", ["actor"]),

@@ -144,7 +144,7 @@ def train(job: Job) -> None:
             trainer.logger.finish(exit_code=0)
         finally:
             tq.close()
-            release(getattr(trainer, "resource_pool_manager", None))
+            release(trainer)
         best = job.run_dir / "checkpoints" / BEST
         # Without training there was no step.
         last_step = 0 if config.trainer.val_only else trainer.total_training_steps

@@ -7,13 +7,15 @@ import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from omegaconf import DictConfig, OmegaConf
 from ray.util.placement_group import remove_placement_group
-from verl.single_controller.ray.base import ResourcePoolManager
 from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
+
+if TYPE_CHECKING:
+    from verl_vaopd.trainer.trainer import DistillationTrainer
 
 LOCK = Path("/tmp/rl-colocate-zmq-vaopd.lock")
 """Beside the sockets that it guards (verl/workers/rollout/vllm_rollout/vllm_rollout.py:141)."""
@@ -76,14 +78,22 @@ def ray_options(config: DictConfig, runtime_env: dict[str, Any]) -> dict[str, An
     return OmegaConf.to_container(options)
 
 
-def release(pools: ResourcePoolManager | None) -> None:
+def release(trainer: DistillationTrainer | None) -> None:
     """Free what a run has started: its actors, and the placement groups of its pools.
 
-    Only named actors of this job's own namespace are looked at: a cluster may serve other jobs.
+    Named actors of this job's own namespace are all looked at: a cluster may serve other jobs.
+
+    Args:
+        trainer: set up, or only in part where that failed.
     """
     for name in ray.util.list_named_actors():
         with contextlib.suppress(ValueError):  # it has ended meanwhile
             ray.kill(ray.get_actor(name))
+    servers = getattr(trainer, "llm_server_manager", None)
+    if servers is not None:
+        # The one actor without a name; its handles outlive the trainer in reference cycles, and it holds 0.8 GB.
+        ray.kill(servers.global_load_balancer)
+    pools = getattr(trainer, "resource_pool_manager", None)
     if pools is None:
         return
     for pool in pools.resource_pool_dict.values():
