@@ -4,6 +4,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from transfer_queue import interface
 
 from verl_vaopd.config import compose
 from verl_vaopd.trainer import session
@@ -33,10 +34,25 @@ def test_a_second_cluster_is_refused_until_the_first_has_ended(started: list[str
         assert started == ["local", "local"]
 
 
-def test_jobs_of_one_running_cluster_have_ids_of_their_own(started: list[str]) -> None:
-    config = compose([*TINY, "ray_kwargs.ray_init.address=auto"])
-    with session.ray_session([config]), session.ray_session([config]):
-        assert started == ["auto", "auto"]
+def test_a_second_training_in_one_cluster_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Known by the queue that TransferQueue itself would look for, and join."""
+    asked: list[tuple[str, str]] = []
+    running = False
+
+    def get_actor(name: str, namespace: str) -> str:
+        asked.append((name, namespace))
+        if not running:
+            raise ValueError(name)
+        return name
+
+    monkeypatch.setattr(session.ray, "get_actor", get_actor)
+    monkeypatch.setattr(interface, "_TQ_CONTROLLER", None)
+    session.require_own_queue()
+    assert not interface._init_from_existing()
+    assert asked[0] == asked[1]
+    running = True
+    with pytest.raises(ValueError, match="another training"):
+        session.require_own_queue()
 
 
 def test_a_run_leaves_no_actor_behind(monkeypatch: pytest.MonkeyPatch) -> None:

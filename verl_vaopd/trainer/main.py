@@ -124,12 +124,13 @@ def train(job: Job) -> None:
     """Start the queue and the workers, train to the end, and mark the run as finished."""
     import transfer_queue as tq
 
-    from verl_vaopd.trainer.session import release
+    from verl_vaopd.trainer.session import release, require_own_queue
     from verl_vaopd.trainer.trainer import DistillationTrainer
 
     verify_registration()
     config, trainer = job.config, None
     config.transfer_queue.enable = True
+    require_own_queue()
     with EventLog(job.run_dir / "events.jsonl") as events:
         try:
             events.write("phase", name="loading student, teacher and vLLM")

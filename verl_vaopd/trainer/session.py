@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 LOCK = Path("/tmp/rl-colocate-zmq-vaopd.lock")
 """Beside the sockets that it guards (verl/workers/rollout/vllm_rollout/vllm_rollout.py:141)."""
 
+QUEUE, QUEUE_NAMESPACE = "TransferQueueController", "transfer_queue"
+"""The actor that a cluster can have once (transfer_queue/interface.py:200)."""
+
 
 @contextlib.contextmanager
 def ray_session(configs: Sequence[DictConfig]) -> Iterator[None]:
@@ -64,6 +67,22 @@ def _only_one_here() -> Iterator[None]:
         yield
     finally:
         os.close(lock)
+
+
+def require_own_queue() -> None:
+    """Call before the queue is started: in a cluster that already has one, TransferQueue would join it.
+
+    Raises:
+        ValueError: another training in this Ray cluster has its rollouts there.
+    """
+    try:
+        ray.get_actor(QUEUE, namespace=QUEUE_NAMESPACE)
+    except ValueError:
+        return
+    raise ValueError(
+        f"Ray cluster: got one with a {QUEUE}, the queue of another training; expected none, as verl 0.9.1 would hand "
+        "each training the other's rollouts; wait for the other one, or start a cluster for each"
+    )
 
 
 def ray_options(config: DictConfig, runtime_env: dict[str, Any]) -> dict[str, Any]:
