@@ -19,13 +19,6 @@ def environment() -> Iterator[None]:
 TRAINING = "training"
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """What trains, the longest chain of `make test`, goes before the other worker on the processors as well."""
-    in_worker = "PYTEST_XDIST_WORKER" in os.environ
-    if in_worker and os.nice(0) == 0 and item.get_closest_marker("xdist_group").args[0] != TRAINING:
-        os.nice(10)
-
-
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """`make test` has two workers. What trains takes longest, and only one can train on a machine: it comes first, in
