@@ -10,7 +10,7 @@ every unfinished question what vLLM holds, the processed images, and which ends 
 at once, with texts of 4 KB (some 1000 tokens).
 
 processed  images are decoded, and processed by the models' own image processor; files of 4 MB (JPEG) and 18 MB (PNG,
-           every 12th)
+           every 24th)
 read       as many questions as the paper's benchmarks have together; to save hours, image files are small (JPEG,
            0.3 MB) and are read but not decoded, and the engine holds none: what is left must not grow with questions
 
@@ -45,7 +45,7 @@ from benchmarks.machine import describe_machine, resident_bytes
 RESULT = Path(__file__).parent / "results" / "evaluation_memory_cpu.json"
 TARGET_BYTES = 4_000_000_000
 WIDTH, HEIGHT = 3872, 2592
-NUM_IMAGES, PNG_EVERY = 24, 12
+NUM_IMAGES, PNG_EVERY = 24, 24
 ROW_GROUP = 100  # rows, as data sets of images are published
 NUM_SAMPLES = 8
 NUM_SLOTS = 256  # samples that vLLM runs at a time, its default on most GPUs
@@ -66,7 +66,8 @@ def main() -> None:
         "target_peak_bytes": TARGET_BYTES,
         "results": [],
     }
-    plan = [("processed", number) for number in options.questions] + [("read", options.all_questions)]
+    plan = [("processed", number) for number in options.questions]
+    plan += [("read", options.all_questions)] if options.all_questions else []
     for layout, (kind, number) in itertools.product(options.formats, plan):
         found = {"format": layout, "kind": kind, "questions": number, **measure_in_own_process(layout, kind, number)}
         result["results"].append(found)
@@ -81,7 +82,7 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--formats", nargs="+", choices=["tsv", "parquet"], default=["tsv", "parquet"])
     parser.add_argument("--questions", nargs="*", type=int, default=[100, 200], help="of kind `processed`")
-    parser.add_argument("--all-questions", type=int, default=14_119, help="of kind `read`")
+    parser.add_argument("--all-questions", type=int, default=14_119, help="of kind `read`; 0: none")
     parser.add_argument("--output", type=Path, default=RESULT)
     parser.add_argument("--measure", choices=KINDS, help=argparse.SUPPRESS)
     parser.add_argument("--file", help=argparse.SUPPRESS)

@@ -19,14 +19,20 @@ def environment() -> Iterator[None]:
 TRAINING = "training"
 
 
+def trains(item: pytest.Item) -> bool:
+    """Whether it is for the worker that trains."""
+    return item.get_closest_marker("xdist_group").args[0] == TRAINING
+
+
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """`make test` has two workers. What trains takes longest, and only one can train on a machine: it comes first, in
-    one worker. All other files, each as a whole, go to whichever has time."""
+    one worker, and there the longest file, of all methods, last: by then the other worker, which slows it down, has
+    less to do. All other files, each as a whole, go to whichever has time."""
     for item in items:
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
-    items.sort(key=lambda item: item.get_closest_marker("xdist_group").args[0] != TRAINING)
+    items.sort(key=lambda item: (not trains(item), item.path.name == "test_methods.py"))
     if torch.cuda.is_available():
         return
     skip = pytest.mark.skip(reason="needs CUDA: torch.cuda.is_available() is False here")

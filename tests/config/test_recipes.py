@@ -112,7 +112,7 @@ def test_names_in_the_schema_are_those_that_the_functions_know():
 
 
 def reason(method: str, student: str, teacher: str, dataset: str, hardware: str) -> str | None:
-    """Why a combination cannot run; None if it can."""
+    """Why a combination cannot run, on whatever hardware; None if it can."""
     # Self-distillation has the student as its teacher, whatever teacher is named.
     if method != "opsd" and (student == "tiny") != (teacher == "tiny"):
         return "do not read the same tokens"
@@ -136,10 +136,12 @@ def test_every_combination_composes_and_validates(hardware, dataset):
         choice = {
             "method": method, "student": student, "teacher": teacher, "dataset": dataset, "hardware": hardware
         }  # fmt: skip
+        expected = reason(**choice)
+        if expected and hardware != "cpu":
+            continue  # what cannot run cannot run anywhere, and this takes minutes
         cfg = compose([f"{group}={option}" for group, option in choice.items()])
         for group in ("method", "student", "teacher", "dataset"):
             assert cfg[group].name == choice[group]
-        expected = reason(**choice)
         if expected is None:
             validate(cfg, hardware_probe=eight_gpus)
         else:

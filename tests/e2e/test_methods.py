@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
@@ -54,12 +55,17 @@ BASE = (
 )
 
 
-most_actors: Counter[str] = Counter()
-"""Of each class, how many there were at most at a time."""
+@dataclass
+class Session:
+    """What ran in one process."""
+
+    runs: dict[str, Run]
+    most_actors: Counter[str]
+    """Of each class, how many there were at most at a time."""
 
 
 @pytest.fixture(scope="module")
-def methods(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Run]) -> dict[str, Run]:
+def session(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Run]) -> Session:
     """All methods in one process. The base model is an export of an earlier run, which vLLM and transformers load."""
     from verl_vaopd.trainer.export import export
 
@@ -74,15 +80,22 @@ def methods(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Run]) -> d
     }
     directories = [argument for run in runs.values() for argument in ("--run-dir", str(run.path))]
     command = [sys.executable, "-m", "verl_vaopd.trainer.main", "--keep-going", *directories]
+    most_actors: Counter[str] = Counter()
     process = subprocess.Popen(command)
     while process.poll() is None:
-        most_actors.update(actors_below(process.pid) - most_actors)
+        most_actors |= actors_below(process.pid)
         time.sleep(2)
     code = process.returncode
     failed = {name: run.path / "train.log" for name, run in runs.items() if not (run.path / "finished.json").exists()}
     ends = [f"{name}:\n{log.read_text()[-5_000:]}" for name, log in failed.items() if log.exists()]
     assert code == 0 and not failed, f"exit code {code}, not finished: {', '.join(failed)}\n" + "\n".join(ends)
-    return runs
+    return Session(runs, most_actors)
+
+
+@pytest.fixture(scope="module")
+def methods(session: Session) -> dict[str, Run]:
+    """The finished runs by method."""
+    return session.runs
 
 
 def actors_below(pid: int) -> Counter[str]:
@@ -110,9 +123,9 @@ def test_it_trains(methods: dict[str, Run], name: str) -> None:
     assert moved or name == "grpo"
 
 
-def test_no_actor_outlives_its_run(methods: dict[str, Run]) -> None:
+def test_no_actor_outlives_its_run(session: Session) -> None:
     """The one without a name in Ray holds 0.8 GB, and a comparison is dozens of runs."""
-    assert most_actors["ray::GlobalRequestLoadBalancer"] == 1
+    assert session.most_actors["ray::GlobalRequestLoadBalancer"] == 1
 
 
 def test_all_methods_see_the_same_prompts(methods: dict[str, Run]) -> None:
