@@ -24,6 +24,12 @@ def trains(item: pytest.Item) -> bool:
     return item.get_closest_marker("xdist_group").args[0] == TRAINING
 
 
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """On the processors, too, what trains goes before what the other worker does: it is the longest chain."""
+    if "PYTEST_XDIST_WORKER" in os.environ and os.nice(0) == 0 and not trains(item):
+        os.nice(10)
+
+
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """`make test` has two workers. What trains takes longest, and only one can train on a machine: it comes first, in

@@ -144,7 +144,16 @@ ATTRIBUTES: list[tuple[str, str, list[str]]] = [
         ],
     ),
     ("verl.workers.rollout.llm_server:LLMServerManager", "trainer/session.py", ["global_load_balancer"]),
-    (AGENT_LOOP_WORKER, "rollout/agent_loop.py", ["config", "tokenizer", "processor"]),
+    (
+        AGENT_LOOP_WORKER,
+        "rollout/agent_loop.py",
+        ["config", "tokenizer", "processor", "llm_client", "reward_loop_worker_handles"],
+    ),
+    (
+        "verl.trainer.ppo.v1.agent_loop_tq:AgentLoopManagerTQ",
+        "rollout/agent_loop.py",
+        ["agent_loop_workers_class", "agent_loop_workers", "llm_client", "reward_loop_worker_handles"],
+    ),
     (ENGINE, "actor/, teacher/", ["model_config", "engine_config", "module"]),
     ("verl.workers.engine_workers:ActorRolloutRefWorker", "actor/worker.py", ["actor"]),
     ("verl.workers.engine_workers:TrainingWorker", "actor/worker.py, teacher/worker.py", ["engine", "engine_config"]),

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import contextvars
 import zlib
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import ray
 import torch
 from omegaconf import DictConfig
 from verl.experimental.agent_loop import AgentLoopOutput
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
+from verl.workers.rollout.replica import get_rollout_replica_class
 
 from verl_vaopd.actor.objective import Objective
 from verl_vaopd.data.stored import stored_responses
@@ -23,6 +25,9 @@ from verl_vaopd.rollout import replay
 from verl_vaopd.rollout.other_images import OtherImages
 from verl_vaopd.rollout.privilege import privileged_prompt
 from verl_vaopd.rollout.views import FIELD, MASKED_FIELD, PRIVILEGED_FIELD
+
+if TYPE_CHECKING:
+    from verl.workers.rollout.llm_server import LLMServerClient
 
 # The class under verl's Ray actor.
 _Base: Any = AgentLoopWorkerTQ.__ray_actor_class__
@@ -55,10 +60,14 @@ class View:
 class ViewAgentLoopWorker(_Base):
     """Agent loop worker that also puts the fields of rollout/views.py and the score of the answer into the queue."""
 
+    llm_client: Any
+
     # Ray breaks the inherited zero-argument super() of an actor class's __init__ unless the subclass defines its own.
     def __init__(self, *args: Any, **kwargs: Any):
         _Base.__init__(self, *args, **kwargs)
         config = self.config
+        # Imports vLLM, which the first server's handle would do later, while a rollout waits for it.
+        get_rollout_replica_class(config.actor_rollout_ref.rollout.name)
         files = {"train": config.data.train_files, "val": config.data.val_files}
         self.degraded_view = View(config.view, config.run.seed, files)
         self.degraded_in_training = config.method.degraded_view
@@ -66,6 +75,11 @@ class ViewAgentLoopWorker(_Base):
         self.masked_view = View(config.papo.view, config.run.seed, files) if masked else None
         self.privilege = config.privilege if config.privilege.reference is not None else None
         self.stored = stored_responses(config.collect.path) if config.method.stored_responses else None
+
+    def connect(self, llm_client: LLMServerClient, reward_handles: list[ray.actor.ActorHandle] | None) -> None:
+        """Whom to ask for responses and, if not this process, for rewards; before the first prompt."""
+        vars(llm_client).update(vars(self.llm_client))  # what verl has attached to the placeholder, for traces
+        self.llm_client, self.reward_loop_worker_handles = llm_client, reward_handles
 
     async def _run_prompt(
         self, prompt: dict[str, Any], sampling_params: dict[str, Any], trajectory: dict[str, Any], trace: bool = False
@@ -148,8 +162,19 @@ class ViewAgentLoopWorker(_Base):
 
 
 class ViewAgentLoopManager(AgentLoopManagerTQ):
-    """Starts ViewAgentLoopWorkers."""
+    """Starts ViewAgentLoopWorkers, and connects them later: they need not wait for the models."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.agent_loop_workers_class = ray.remote(ViewAgentLoopWorker)
+
+    @classmethod
+    def start(cls, config: DictConfig) -> ViewAgentLoopManager:
+        """Begin to start the workers; the queue must be there."""
+        manager: ViewAgentLoopManager = cls.create(config=config, llm_client=SimpleNamespace())
+        return manager
+
+    def connect(self, llm_client: LLMServerClient, reward_handles: list[ray.actor.ActorHandle] | None) -> None:
+        """Wait for the workers, and give them verl's vLLM servers and reward workers. Raises what stopped a worker."""
+        self.llm_client, self.reward_loop_worker_handles = llm_client, reward_handles
+        ray.get([worker.connect.remote(llm_client, reward_handles) for worker in self.agent_loop_workers])

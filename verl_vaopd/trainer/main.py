@@ -31,9 +31,7 @@ from verl_vaopd.trainer.parent_watch import watch_parent
 from verl_vaopd.trainer.run_dir import LOG, mark_finished
 
 if TYPE_CHECKING:
-    from verl.trainer.ppo.v1 import AgentLoopManagerTQ
-
-    from verl_vaopd.trainer.trainer import DistillationTrainer
+    from verl_vaopd.rollout.agent_loop import ViewAgentLoopManager
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -123,6 +121,7 @@ def prepare(job: Job) -> None:
 def train(job: Job) -> None:
     """Start the queue and the workers, train to the end, and mark the run as finished."""
     import transfer_queue as tq
+    from verl.utils.import_utils import load_class_from_fqn
 
     from verl_vaopd.trainer.session import release, require_own_queue
     from verl_vaopd.trainer.trainer import DistillationTrainer
@@ -130,18 +129,24 @@ def train(job: Job) -> None:
     verify_registration()
     config, trainer = job.config, None
     config.transfer_queue.enable = True
+    agent_loops_class = load_class_from_fqn(config.actor_rollout_ref.rollout.agent.agent_loop_manager_class)
     require_own_queue()
+
+    def start_queue_and_agent_loops() -> ViewAgentLoopManager:
+        tq.init(config.transfer_queue)  # the workers of the agent loops look for it
+        return agent_loops_class.start(config)
+
     with EventLog(job.run_dir / "events.jsonl") as events:
         try:
             events.write("phase", name="loading student, teacher and vLLM")
             with ThreadPoolExecutor(1) as pool:
-                # The queue's processes import for seconds, and synchronous training asks nothing of them until `fit`.
-                queue_is_up = pool.submit(tq.init, config.transfer_queue)
+                # Their processes import for many seconds, and nothing is asked of them before `fit`.
+                agent_loops = pool.submit(start_queue_and_agent_loops)
                 trainer = DistillationTrainer(config, events)
                 trainer.init()
-                queue_is_up.result()
-            events.write("phase", name="starting rollout workers")
-            trainer.fit(start_agent_loops(config, trainer))
+            events.write("phase", name="starting rollouts")
+            agent_loops.result().connect(trainer.get_llm_client(), trainer.get_reward_handles())
+            trainer.fit(agent_loops.result())
             trainer.logger.finish(exit_code=0)
         finally:
             tq.close()
@@ -151,19 +156,6 @@ def train(job: Job) -> None:
         last_step = 0 if config.trainer.val_only else trainer.total_training_steps
         mark_finished(job.run_dir, last_step=last_step, best=best.resolve().name if best.exists() else None)
         events.write("finished")
-
-
-def start_agent_loops(config: DictConfig, trainer: DistillationTrainer) -> AgentLoopManagerTQ:
-    """The agent loop manager named by the configuration, connected to the trainer's vLLM servers."""
-    from verl.utils.import_utils import load_class_from_fqn
-
-    name = config.actor_rollout_ref.rollout.agent.agent_loop_manager_class
-    return load_class_from_fqn(name, "AgentLoopManager").create(
-        config=config,
-        llm_client=trainer.get_llm_client(),
-        teacher_client=None,
-        reward_loop_worker_handles=trainer.get_reward_handles(),
-    )
 
 
 if __name__ == "__main__":
