@@ -1,6 +1,7 @@
 """Other views of a prompt: corrupted ones, the same for its rollouts; and the one with the reference solution."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -98,3 +99,13 @@ def test_the_privileged_prompt_is_the_students_with_the_solution_in_it(workspace
     between = positions[:, end : end + 1] + torch.arange(len(solution))
     expected = torch.cat([positions[:, :end], between, positions[:, end:] + len(solution)], dim=1)
     assert torch.equal(inputs["position_ids"], expected)
+
+
+def test_a_worker_is_connected_later():
+    """verl writes on the client when the worker starts, before the real one is there."""
+    worker = ViewAgentLoopWorker.__new__(ViewAgentLoopWorker)
+    worker.llm_client = SimpleNamespace(tokenizer="for traces")
+    client, rewards = SimpleNamespace(servers=1), [object()]
+    worker.connect(client, rewards)
+    assert worker.llm_client is client and worker.reward_loop_worker_handles is rewards
+    assert vars(client) == {"servers": 1, "tokenizer": "for traces"}
