@@ -5,7 +5,7 @@
 evaluation_memory.py measures thousands of questions with a stand-in for the engine; here few are asked for real: vLLM
 on the CPU, images of 4 megapixels (the default limit) at 16 pixels a patch as Qwen3-VL has them, so 4,096 tokens each,
 n = 8. The model is tinygeo's student with larger patches and random weights, a few MB; the key-value cache
-takes 0.27 GB. Responses are cut at 32 tokens.
+takes 0.27 GB. Responses are cut at 32 tokens. The file has more questions than are asked: one whole row group is read.
 
 Memory is the proportional set size of all processes, in which what they share counts once, read every half second. With
 real models, a GPU's driver comes on top, and the weights while they are loaded.
@@ -29,7 +29,7 @@ from typing import Any
 
 import psutil
 
-from benchmarks.evaluation_memory import HEIGHT, NUM_SAMPLES, WIDTH, encoded_images, write_file
+from benchmarks.evaluation_memory import HEIGHT, NUM_SAMPLES, ROW_GROUP, WIDTH, encoded_images, write_file
 from benchmarks.machine import describe_machine
 
 RESULT = Path(__file__).parent / "results" / "evaluation_memory_vllm_cpu.json"
@@ -46,7 +46,7 @@ SECONDS_BETWEEN_READINGS = 0.5
 def main() -> None:
     """Measures, prints and writes the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", nargs="+", type=int, default=[10, 40])
+    parser.add_argument("--questions", nargs="+", type=int, default=[12, 24])
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
     result: dict[str, Any] = {
@@ -59,12 +59,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         root = Path(directory)
         write_model(root / "model")
-        images = encoded_images("processed")
+        file = root / "mmstar.parquet"
+        write_file(file, encoded_images("processed"), ROW_GROUP)
         for number in options.questions:
-            file = root / f"{number}" / "mmstar.parquet"
-            file.parent.mkdir()
-            write_file(file, images, number)
-            found = {"questions": number, **measure(root / "model", file)}
+            found = {"questions": number, **measure(root / "model", file, number)}
             result["results"].append(found)
             options.output.write_text(json.dumps(result, indent=2) + "\n")
             print(f"{number} questions, {found['seconds']:.0f} s: {found['peak_bytes'] / 1e9:.2f} GB", flush=True)
@@ -95,11 +93,16 @@ def write_model(path: Path) -> None:
     Qwen3VLForConditionalGeneration(config).save_pretrained(path)
 
 
-def measure(model: Path, file: Path) -> dict[str, Any]:
-    """Runs `vaopd eval` and reads its memory until it ends."""
-    words = [f"model={model}", "benchmarks=mmstar", f"files.mmstar={file}", f"out={file.parent / 'out'}"]
-    words += [f"n={NUM_SAMPLES}", "max_tokens=32", *(f"engine.{name}={value}" for name, value in ENGINE.items())]
-    log = file.parent / "log"
+def measure(model: Path, file: Path, number: int) -> dict[str, Any]:
+    """Runs `vaopd eval` on the first questions and reads its memory until it ends."""
+    words = [f"model={model}", "benchmarks=mmstar", f"files.mmstar={file}", f"out={file.parent / str(number)}"]
+    words += [
+        f"limit={number}",
+        f"n={NUM_SAMPLES}",
+        "max_tokens=32",
+        *(f"engine.{name}={value}" for name, value in ENGINE.items()),
+    ]
+    log = file.parent / f"{number}.log"
     start, peak = time.perf_counter(), 0
     with log.open("wb") as output:
         command = [sys.executable, "-m", "verl_vaopd.cli", "eval", *words]
