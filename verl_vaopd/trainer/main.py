@@ -8,6 +8,7 @@ share one Ray.
 from __future__ import annotations
 
 import argparse
+import copy
 import os
 import signal
 import subprocess
@@ -132,7 +133,7 @@ def train(job: Job) -> None:
     agent_loops_class = load_class_from_fqn(config.actor_rollout_ref.rollout.agent.agent_loop_manager_class)
     require_own_queue()
 
-    def start_queue_and_agent_loops() -> ViewAgentLoopManager:
+    def start_queue_and_agent_loops(config: DictConfig) -> ViewAgentLoopManager:
         tq.init(config.transfer_queue)  # the workers of the agent loops look for it
         return agent_loops_class.start(config)
 
@@ -140,8 +141,9 @@ def train(job: Job) -> None:
         try:
             events.write("phase", name="loading student, teacher and vLLM")
             with ThreadPoolExecutor(1) as pool:
-                # Their processes import for many seconds, and nothing is asked of them before `fit`.
-                agent_loops = pool.submit(start_queue_and_agent_loops)
+                # Their processes import for many seconds, and nothing is asked of them before `fit`. A copy, as verl's
+                # trainer writes into the configuration meanwhile.
+                agent_loops = pool.submit(start_queue_and_agent_loops, copy.deepcopy(config))
                 trainer = DistillationTrainer(config, events)
                 trainer.init()
             events.write("phase", name="starting rollouts")
