@@ -46,7 +46,7 @@ SECONDS_BETWEEN_READINGS = 0.5
 def main() -> None:
     """Measures, prints and writes the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", nargs="+", type=int, default=[12, 24])
+    parser.add_argument("--questions", nargs="+", type=int, default=[12])
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
     result: dict[str, Any] = {
