@@ -28,6 +28,7 @@ bench: setup
 	@$(BIN)/python -m benchmarks.step_time
 	@$(BIN)/python -m benchmarks.evaluation_statistics
 	@$(BIN)/python -m benchmarks.evaluation_memory
+	@$(BIN)/python -m benchmarks.evaluation_memory_vllm
 
 demo:
 	@bash launch/run_vaopd.sh
