@@ -198,9 +198,9 @@ def stand_in_source(process: Callable[..., np.ndarray] | None, closed: Callable[
     """sampling.VllmSource around a stand-in engine."""
     from omegaconf import OmegaConf
 
-    from verl_vaopd.evaluation.sampling import VllmSource
     from verl_vaopd.evaluation.settings import Settings
-    from verl_vaopd.evaluation.speed import Occupancy
+    from verl_vaopd.evaluation.sources.local_vllm import VllmSource
+    from verl_vaopd.evaluation.sources.occupancy import Occupancy
 
     class Source(VllmSource):
         def __init__(self) -> None:

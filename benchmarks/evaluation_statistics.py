@@ -24,8 +24,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.machine import describe_machine, resident_bytes
-from verl_vaopd.evaluation.paired import sign_flip_p_value
-from verl_vaopd.evaluation.statistics import NUM_RESAMPLES, cluster_bootstrap_interval
+from verl_vaopd.stats.estimates import NUM_RESAMPLES, cluster_bootstrap_interval
+from verl_vaopd.stats.paired import sign_flip_p_value
 
 RESULT = Path(__file__).parent / "results" / "evaluation_statistics_cpu.json"
 # Questions and clusters of WeMath, MathVista, MathVerse, HallusionBench, AI2D, MMMU, MMStar, OCRBench.

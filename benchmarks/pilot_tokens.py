@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.pilot import RESULTS
-from verl_vaopd.analysis.tables import markdown_table
-from verl_vaopd.trainer.dump import read_dumps
+from verl_vaopd.runs.token_dump import read_dumps
+from verl_vaopd.stats.tables import markdown_table
 
 SMALL = 0.01
 VALUES = ("visual_advantage", "reverse_kl", "token_weights", "high_group", "teacher_log_probs")

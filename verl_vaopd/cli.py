@@ -53,9 +53,10 @@ def train(options: argparse.Namespace) -> int:
     """`vaopd train`: compose, check, prepare the run directory, train, report."""
     from omegaconf import OmegaConf
 
+    from verl_vaopd.commands import report, supervisor
+    from verl_vaopd.commands.console import Console
     from verl_vaopd.config import cautions, compose, validate, with_default_groups
-    from verl_vaopd.trainer import events, launch, report, run_dir
-    from verl_vaopd.trainer.console import Console
+    from verl_vaopd.runs import events, run_dir
 
     overrides = with_default_groups(options.overrides)
     cfg = compose(overrides)
@@ -72,7 +73,7 @@ def train(options: argparse.Namespace) -> int:
     for change in run.changes:
         console.print(f"warning: this run began with other software: {change}")
     try:
-        code = launch.run(run, console)
+        code = supervisor.run(run, console)
     finally:
         os.close(run.lock)
     if code == 0:
@@ -89,7 +90,7 @@ def train(options: argparse.Namespace) -> int:
 def collect(options: argparse.Namespace) -> int:
     """`vaopd collect`: verified responses of the teacher, for `method=cot_sft` and `method=offpolicy_kd`."""
     from verl_vaopd.config import compose, validate, with_default_groups
-    from verl_vaopd.data.collect import collect as collect_responses
+    from verl_vaopd.rollout.collect import collect as collect_responses
 
     cfg = compose(with_default_groups(options.overrides))
     validate(cfg)
@@ -99,21 +100,21 @@ def collect(options: argparse.Namespace) -> int:
 
 def compare(options: argparse.Namespace) -> int:
     """`vaopd compare`: several methods and seeds in one Ray session, and their table."""
-    from verl_vaopd.trainer.compare import compare as run
+    from verl_vaopd.commands.compare import compare as run
 
     return run(options.overrides, options.own, [_program(), *sys.argv[1:]])
 
 
 def two_stage(options: argparse.Namespace) -> int:
     """`vaopd two-stage`: distillation or SFT, then RL from its checkpoint, measured before, between and after."""
-    from verl_vaopd.trainer.two_stage import two_stage as run
+    from verl_vaopd.commands.two_stage import two_stage as run
 
     return run(options.overrides, options.own, [_program(), *sys.argv[1:]])
 
 
 def report(options: argparse.Namespace) -> int:
     """`vaopd report`: the final table and the learning curve of a run, finished or not."""
-    from verl_vaopd.trainer.report import final_table, learning_curve
+    from verl_vaopd.commands.report import final_table, learning_curve
 
     print(final_table(options.run))
     print()
@@ -123,9 +124,10 @@ def report(options: argparse.Namespace) -> int:
 
 def export(options: argparse.Namespace) -> int:
     """`vaopd export`: one checkpoint of a run as a Hugging Face directory."""
-    from verl_vaopd.trainer.export import export as export_checkpoint
+    from verl_vaopd.platform import probe_gpus, use_cpu
+    from verl_vaopd.runs.export import export as export_checkpoint
 
-    _use_cpu_platform_without_gpu()
+    use_cpu(not probe_gpus())
     path = export_checkpoint(options.run, checkpoint=options.checkpoint, out=options.out, dtype=options.dtype)
     print(f"exported to {_short(path)}")
     return 0
@@ -133,18 +135,19 @@ def export(options: argparse.Namespace) -> int:
 
 def doctor(options: argparse.Namespace) -> int:
     """`vaopd doctor`: what is installed, what hardware is here, and whether the plugins are in place."""
-    from verl_vaopd.doctor import describe, import_everything
+    from verl_vaopd.commands.doctor import describe, import_everything
+    from verl_vaopd.platform import probe_gpus, use_cpu
 
     print(describe())
     if options.imports:
-        _use_cpu_platform_without_gpu()
+        use_cpu(not probe_gpus())
         import_everything()
     return 0
 
 
 def evaluate(arguments: Sequence[str]) -> int:
     """`vaopd eval`: benchmarks, tables, comparisons; its options are its own."""
-    from verl_vaopd.evaluation.eval_cli import main as run
+    from verl_vaopd.commands.evaluate import main as run
 
     return run(list(arguments))
 
@@ -214,19 +217,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _use_cpu_platform_without_gpu() -> None:
-    """Before torch and verl are imported, which read these variables then."""
-    from verl_vaopd.config import probe_gpus
-    from verl_vaopd.platform import cpu_environment
-
-    if not probe_gpus():
-        os.environ.update(cpu_environment())
-
-
 def _next_command(run: Path) -> str:
     """What to try after a training: export the best checkpoint, or the last where none was validated."""
-    from verl_vaopd.trainer.best import BEST, complete_steps
-    from verl_vaopd.trainer.run_dir import CHECKPOINTS
+    from verl_vaopd.runs.checkpoints import BEST, complete_steps
+    from verl_vaopd.runs.run_dir import CHECKPOINTS
 
     where = shlex.quote(_short(run))
     if not complete_steps(run / CHECKPOINTS):

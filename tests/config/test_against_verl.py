@@ -10,7 +10,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from tests.config.conftest import CPU, PAPER
-from verl_vaopd.config import leaves
+from verl_vaopd.config import value_types
 from verl_vaopd.config.checks.settings import EXACT_KL_ENGINE
 from verl_vaopd.platform import cpu_environment
 
@@ -43,8 +43,8 @@ def test_verl_accepts_what_we_compose(facts):
 
 
 def test_types_that_verls_yaml_does_not_show(facts):
-    assert facts["real_valued"] == sorted(leaves.REAL_VALUED)
-    assert facts["nullable"] == sorted(leaves.NULLABLE)
+    assert facts["real_valued"] == sorted(value_types.REAL_VALUED)
+    assert facts["nullable"] == sorted(value_types.NULLABLE)
 
 
 def test_names_that_are_written_twice_to_keep_imports_light(facts):

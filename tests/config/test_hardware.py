@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from verl_vaopd.config import ConfigError, Gpu, default_overrides, gpu_names, probe_gpus, with_default_groups
+from verl_vaopd.config import ConfigError, default_overrides, gpu_names, with_default_groups
 from verl_vaopd.config.checks import hardware
+from verl_vaopd.platform import Gpu, probe_gpus
 
 A100 = "NVIDIA A100-SXM4-80GB"
 # The fixture `workplace` puts something else in its place.

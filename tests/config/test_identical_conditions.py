@@ -3,7 +3,7 @@
 import pytest
 
 from tests.config.conftest import CPU, PAPER
-from verl_vaopd.config import compose, leaves
+from verl_vaopd.config import compose, value_types
 from verl_vaopd.config.paths import options
 
 METHODS = options("method")
@@ -36,7 +36,7 @@ MAY_DIFFER = {
 
 @pytest.mark.parametrize("recipes", [CPU, PAPER], ids=["cpu", "paper"])
 def test_methods_differ_in_what_they_are_and_in_nothing_else(recipes):
-    resolved = {name: leaves.flat(compose([f"method={name}", *recipes, "run.dir=unused"])) for name in METHODS}
+    resolved = {name: value_types.flat(compose([f"method={name}", *recipes, "run.dir=unused"])) for name in METHODS}
     keys = set().union(*(set(values) for values in resolved.values()))
     differing = {key for key in keys if len({str(values.get(key)) for values in resolved.values()}) > 1}
     assert differing == MAY_DIFFER

@@ -14,7 +14,7 @@ from tests.config.conftest import CPU, eight_gpus
 from verl_vaopd.algorithms import high_groups
 from verl_vaopd.algorithms.fused_divergence import DIVERGENCE_KINDS, divergence_with_statistics
 from verl_vaopd.algorithms.token_weights import MASKED_GROUPS, masked_opd_weights, token_weights
-from verl_vaopd.config import ConfigError, compose, composition, leaves, recipes_dir, validate
+from verl_vaopd.config import ConfigError, compose, composition, recipes_dir, validate, value_types
 from verl_vaopd.config.composition import verl_defaults
 from verl_vaopd.config.paths import CONFIG_DIR, GROUPS, options, verl_config_dir
 from verl_vaopd.config.resolvers import register_resolvers
@@ -55,7 +55,7 @@ def without_recipes() -> dict[str, object]:
     wiring = OmegaConf.load(CONFIG_DIR / "vaopd.yaml")
     del wiring["defaults"]
     OmegaConf.set_struct(verl, False)
-    return leaves.flat(OmegaConf.merge(verl, OmegaConf.create({**SECTIONS, "wandb": False}), wiring))
+    return value_types.flat(OmegaConf.merge(verl, OmegaConf.create({**SECTIONS, "wandb": False}), wiring))
 
 
 def test_groups_hold_what_the_documentation_names():
@@ -80,7 +80,7 @@ def test_a_recipe_holds_differences_only_and_of_the_right_type(path, without_rec
     for key, value in keys_and_values(OmegaConf.load(path)):
         assert key not in without_recipes or without_recipes[key] != value, f"{key}={value} is the default already"
         if key in without_recipes:
-            assert leaves.value_problem(key, value, verl_defaults()) is None
+            assert value_types.value_problem(key, value, verl_defaults()) is None
 
 
 def test_our_defaults_have_no_second_home():

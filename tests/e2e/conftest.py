@@ -17,8 +17,8 @@ import pytest
 from omegaconf import DictConfig
 
 from verl_vaopd.config import compose, validate
-from verl_vaopd.trainer import events, run_dir
-from verl_vaopd.trainer.dump import read_dumps
+from verl_vaopd.runs import events, run_dir
+from verl_vaopd.runs.token_dump import read_dumps
 
 NUM_PROMPTS, NUM_SIBLINGS = 4, 3
 SMALL = [

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from verl_vaopd.evaluation import eval_cli, sampling
+from verl_vaopd.commands import evaluate
+from verl_vaopd.evaluation.sources import local_vllm
 
 num_processed = 0
 cached_tokens: list[int] = []
@@ -18,7 +19,7 @@ def count() -> None:
     """From now on; before, the engine tries its image processor out."""
     from transformers.models.qwen2_vl.image_processing_qwen2_vl import Qwen2VLImageProcessor
 
-    preprocess, responses = Qwen2VLImageProcessor.preprocess, sampling._responses
+    preprocess, responses = Qwen2VLImageProcessor.preprocess, local_vllm._responses
 
     def counted_preprocess(self: Any, images: Any, *arguments: Any, **options: Any) -> Any:
         global num_processed
@@ -30,19 +31,19 @@ def count() -> None:
         return responses(request, output)
 
     Qwen2VLImageProcessor.preprocess = counted_preprocess
-    sampling._responses = counted_responses
+    local_vllm._responses = counted_responses
 
 
 def main(argv: list[str]) -> int:
     """The exit code of `vaopd eval`."""
-    sample = sampling.VllmSource.responses
+    sample = local_vllm.VllmSource.responses
 
     def counted(self: Any, requests: Any) -> Iterator[Any]:
         count()
         yield from sample(self, requests)
 
-    sampling.VllmSource.responses = counted
-    code = eval_cli.main(argv)
+    local_vllm.VllmSource.responses = counted
+    code = evaluate.main(argv)
     out = next(Path(word.removeprefix("out=")) for word in argv if word.startswith("out="))
     (out / "counts.json").write_text(json.dumps({"num_processed": num_processed, "cached_tokens": cached_tokens}))
     return code

@@ -25,7 +25,7 @@ NUM_PROMPTS, NUM_SAMPLES, KEEP, NUM_PARTS = 12, 4, 2, 4
 SCRIPT = """
 import sys
 from verl_vaopd.config import compose
-from verl_vaopd.data.collect import collect
+from verl_vaopd.rollout.collect import collect
 collect(compose(sys.argv[1:]))
 """
 

@@ -18,7 +18,7 @@ from tests.conftest import TRAINING
 from tests.e2e.conftest import Run, prepared
 from verl_vaopd.config.paths import options
 from verl_vaopd.data.stored import StoredResponses
-from verl_vaopd.trainer.samples import read_samples
+from verl_vaopd.runs.validation_samples import read_samples
 
 # All runs together, in the first test that asks for them.
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group(TRAINING), pytest.mark.timeout(2400)]
@@ -66,7 +66,7 @@ class Session:
 @pytest.fixture(scope="module")
 def session(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Run]) -> Session:
     """All methods in one process. The base model is an export of an earlier run, which vLLM and transformers load."""
-    from verl_vaopd.trainer.export import export
+    from verl_vaopd.runs.export import export
 
     root = tmp_path_factory.mktemp("methods")
     exported = export(runs["vaopd"].path, checkpoint="last", out=root / "exported", dtype="float32")

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import TRAINING
 from tests.e2e.conftest import GREEDY, Run, overrides_in
-from verl_vaopd.trainer import events
+from verl_vaopd.runs import events
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group(TRAINING), pytest.mark.timeout(1800)]
 

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from verl_vaopd.data.tinygeo import build, models
-from verl_vaopd.data.tinygeo.dataset import sha256_of
+from verl_vaopd.provenance import sha256_of
 
 
 def test_quick_build_writes_loadable_models_and_a_true_manifest(tmp_path):

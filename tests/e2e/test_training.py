@@ -15,7 +15,7 @@ from PIL import Image
 from tests.conftest import TRAINING
 from tests.e2e.conftest import NUM_PROMPTS, NUM_SIBLINGS, Run
 from verl_vaopd.platform import activate
-from verl_vaopd.trainer import metric_names
+from verl_vaopd.runs import metric_names
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group(TRAINING), pytest.mark.timeout(1800)]
 
@@ -145,7 +145,7 @@ def test_dumped_visual_advantage_is_that_of_the_models(runs: dict[str, Run]) -> 
 
 def test_vllm_samples_from_the_trained_weights(runs: dict[str, Run], work_dir: Path) -> None:
     """vLLM's log-probs of the last validation are those of the exported checkpoint, and not those of the start."""
-    from verl_vaopd.trainer.export import export
+    from verl_vaopd.runs.export import export
 
     run = runs["vaopd"]
     exported = export(run.path, checkpoint="last", out=work_dir / "exported", dtype="float32")

@@ -36,14 +36,15 @@ from verl.workers.utils.losses import ppo_loss
 from verl_vaopd import images
 from verl_vaopd.actor.engine import StudentEngine
 from verl_vaopd.actor.loss import student_loss
-from verl_vaopd.actor.nested import rows
-from verl_vaopd.actor.objective import Objective
 from verl_vaopd.algorithms.token_weights import token_weights
 from verl_vaopd.algorithms.visual_advantage import visual_advantage
 from verl_vaopd.config import compose
+from verl_vaopd.config.objective import Objective
 from verl_vaopd.data.tinygeo import models
 from verl_vaopd.data.tinygeo.dataset import generate_examples
-from verl_vaopd.rollout import agent_loop, views
+from verl_vaopd.engine import views
+from verl_vaopd.engine.nested import rows
+from verl_vaopd.rollout import agent_loop
 from verl_vaopd.rollout.agent_loop import ViewAgentLoopWorker
 from verl_vaopd.teacher.engine import TeacherEngine
 from verl_vaopd.teacher.head import load_output_head

@@ -10,9 +10,9 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1 import trainer_base
 
 from verl_vaopd.config import compose
+from verl_vaopd.runs.checkpoints import checkpoint_path, mark_complete
+from verl_vaopd.runs.events import EventLog
 from verl_vaopd.trainer import trainer as trainer_module
-from verl_vaopd.trainer.best import checkpoint_path, mark_complete
-from verl_vaopd.trainer.events import EventLog
 from verl_vaopd.trainer.trainer import DistillationTrainer
 
 TINY = ["hardware=cpu", "dataset=tinygeo", "student=tiny", "teacher=tiny"]

@@ -10,8 +10,8 @@ from safetensors.torch import load_file
 
 from tests.engine import harness, write_checkpoints
 from tests.engine.conftest import run_python
-from verl_vaopd.trainer.best import checkpoint_path, link_best, mark_complete
-from verl_vaopd.trainer.export import PROVENANCE, export
+from verl_vaopd.runs.checkpoints import checkpoint_path, link_best, mark_complete
+from verl_vaopd.runs.export import PROVENANCE, export
 
 
 @pytest.fixture(scope="session")

@@ -8,9 +8,9 @@ from verl.workers.utils.losses import ppo_loss
 
 from tests.engine import harness
 from tests.engine.harness import Batching
-from verl_vaopd.actor.objective import Objective
 from verl_vaopd.algorithms import divergence as materialised
-from verl_vaopd.rollout.views import PRIVILEGED_FIELD, privileged_view
+from verl_vaopd.config.objective import Objective
+from verl_vaopd.engine.views import PRIVILEGED_FIELD, privileged_view
 from verl_vaopd.teacher import moving_average
 
 WHOLE = Batching(rows=8)

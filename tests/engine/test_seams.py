@@ -74,7 +74,7 @@ METHODS: list[tuple[str, str, dict[str, str]]] = [
     ),
     (
         ENGINE,
-        "actor/response_engine.py, actor/engine.py, teacher/engine.py, teacher/worker.py",
+        "engine/response_engine.py, actor/engine.py, teacher/engine.py, teacher/worker.py",
         {
             "__init__": "(self, model_config, engine_config, optimizer_config, checkpoint_config)",
             "_build_module": "(self)",
@@ -164,7 +164,7 @@ SUBCLASSES = {
     "verl_vaopd.trainer.sampler:PromptReplayBuffer": "verl.trainer.ppo.v1.replay_buffer:ReplayBuffer",
     "verl_vaopd.rollout.agent_loop:ViewAgentLoopWorker": AGENT_LOOP_WORKER,
     "verl_vaopd.rollout.agent_loop:ViewAgentLoopManager": "verl.trainer.ppo.v1.agent_loop_tq:AgentLoopManagerTQ",
-    "verl_vaopd.actor.response_engine:ResponseEngine": ENGINE,
+    "verl_vaopd.engine.response_engine:ResponseEngine": ENGINE,
     "verl_vaopd.actor.engine:StudentEngine": ENGINE,
     "verl_vaopd.teacher.engine:TeacherEngine": ENGINE,
     "verl_vaopd.actor.worker:StudentWorker": "verl.workers.engine_workers:ActorRolloutRefWorker",
@@ -232,7 +232,7 @@ def test_queue_metadata():
 
 
 def test_padding_rows(batch):
-    """What trainer/queue.py, rollout/views.py and the weights of zero take for granted about verl's synthetic rows."""
+    """What trainer/rows.py, engine/views.py and the weights of zero take for granted about verl's synthetic rows."""
     from verl.trainer.ppo.padding_utils import construct_minimal_padding_template
 
     row, tag = construct_minimal_padding_template(batch[0], {"is_padding": False}, eos_token_id=5)

@@ -9,8 +9,8 @@ import torch
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.utils import need_reference_policy
 
-from verl_vaopd.actor.objective import Objective
 from verl_vaopd.config import compose
+from verl_vaopd.config.objective import Objective
 from verl_vaopd.trainer.trainer import DistillationTrainer
 
 TINY = ["hardware=cpu", "dataset=tinygeo", "student=tiny", "teacher=tiny"]

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from tests.engine import harness
 from tests.engine.harness import Batching
 from verl_vaopd.data.tinygeo.models import Qwen3VLForConditionalGeneration
-from verl_vaopd.rollout.views import FIELD
+from verl_vaopd.engine.views import FIELD
 from verl_vaopd.teacher.head import load_output_head
 
 

@@ -12,8 +12,8 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopO
 
 from tests.engine import harness
 from verl_vaopd.config import compose
+from verl_vaopd.engine.views import FIELD, other_view
 from verl_vaopd.rollout.agent_loop import View, ViewAgentLoopWorker
-from verl_vaopd.rollout.views import FIELD, other_view
 
 PROMPT = {"split": "train", "index": "7", "step": 3}
 

@@ -8,10 +8,10 @@ import torch
 from verl.utils import tensordict_utils as tu
 
 from tests.engine import harness
-from verl_vaopd.actor.objective import Objective
 from verl_vaopd.actor.worker import FORWARD_FIELDS, IMAGES, StudentWorker
 from verl_vaopd.config import compose
-from verl_vaopd.rollout.views import FIELD, PRIVILEGED_FIELD
+from verl_vaopd.config.objective import Objective
+from verl_vaopd.engine.views import FIELD, PRIVILEGED_FIELD
 from verl_vaopd.teacher.worker import SCORE_FIELDS, teacher_worker_config
 
 ABSOLUTE = 2e-5

@@ -15,11 +15,11 @@ from verl.utils import tensordict_utils as tu
 from verl.workers.engine import EngineRegistry
 
 from verl_vaopd.actor.loss import MASKED_LOG_PROBS
-from verl_vaopd.actor.nested import flat_values
-from verl_vaopd.actor.objective import Objective
-from verl_vaopd.actor.response_engine import ResponseEngine
 from verl_vaopd.algorithms import fused_divergence
-from verl_vaopd.rollout.views import MASKED_FIELD, other_view
+from verl_vaopd.config.objective import Objective
+from verl_vaopd.engine.nested import flat_values
+from verl_vaopd.engine.response_engine import ResponseEngine
+from verl_vaopd.engine.views import MASKED_FIELD, other_view
 
 MODEL_TYPE = "vaopd_student"
 STUDENT_OUTPUTS = frozenset({"student_log_probs", "student_entropy"})

@@ -16,9 +16,9 @@ from tensordict import TensorDict
 from verl.utils import tensordict_utils as tu
 from verl.utils.metric import AggregationType, Metric
 
-from verl_vaopd.actor.nested import flat_values, nest, rows
-from verl_vaopd.actor.objective import Objective
 from verl_vaopd.algorithms.papo import perception_kl, perception_loss
+from verl_vaopd.config.objective import Objective
+from verl_vaopd.engine.nested import flat_values, nest, rows
 
 PolicyLoss = Callable[..., tuple[torch.Tensor, dict[str, Any]]]
 MASKED_LOG_PROBS = "masked_log_probs"

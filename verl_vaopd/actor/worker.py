@@ -20,8 +20,8 @@ from verl.workers.engine_workers import ActorRolloutRefWorker
 
 from verl_vaopd.actor.engine import StudentEngine
 from verl_vaopd.actor.loss import student_loss
-from verl_vaopd.actor.nested import flat_values, rows
-from verl_vaopd.actor.objective import Objective
+from verl_vaopd.config.objective import Objective
+from verl_vaopd.engine.nested import flat_values, rows
 from verl_vaopd.teacher import moving_average
 from verl_vaopd.teacher.head import load_output_head
 from verl_vaopd.teacher.worker import TeacherWorker, TeacherWorkerConfig, as_fields

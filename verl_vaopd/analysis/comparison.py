@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from verl_vaopd.analysis.figures import draw_comparison
 from verl_vaopd.analysis.runs import (
@@ -27,14 +26,14 @@ from verl_vaopd.analysis.runs import (
     step_metrics,
     teacher_of,
 )
-from verl_vaopd.analysis.tables import ABSENT, fields, markdown_table, number, points, share, write_csv
-from verl_vaopd.evaluation.seeds import SeedEstimate, estimate_over_seeds, paired_difference
-from verl_vaopd.evaluation.statistics import question_means
-from verl_vaopd.trainer.run_dir import write_text
-from verl_vaopd.trainer.samples import read_samples, sample_steps
+from verl_vaopd.files import write_parquet, write_text
+from verl_vaopd.runs.validation_samples import read_samples, sample_steps
+from verl_vaopd.stats.estimates import question_means
+from verl_vaopd.stats.seeds import SeedEstimate, estimate_over_seeds, paired_difference
+from verl_vaopd.stats.tables import ABSENT, fields, markdown_table, number, points, share, write_csv
 
 FEW_SEEDS = 5
-"""Below it, resampling seeds says too little about them (evaluation/seeds.py)."""
+"""Below it, resampling seeds says too little about them (stats/seeds.py)."""
 
 QUESTIONS = pa.schema(
     {
@@ -281,6 +280,4 @@ def _write_questions(path: Path, runs: Sequence[ComparedRun]) -> None:
                 )
                 names = ("question_id", "num_samples", "accuracy", "mean_va")
                 rows += [where | dict(zip(names, values, strict=True)) for values in columns]
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(pa.Table.from_pylist(rows, schema=QUESTIONS), temporary, compression="zstd")
-    temporary.replace(path)
+    write_parquet(path, pa.Table.from_pylist(rows, schema=QUESTIONS), compression="zstd")

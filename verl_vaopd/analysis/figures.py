@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from verl_vaopd.evaluation.statistics import Estimate
-
-if TYPE_CHECKING:
-    from verl_vaopd.analysis.two_stage import Measured
+from verl_vaopd.analysis.points import Measured
+from verl_vaopd.files import write_png
+from verl_vaopd.stats.estimates import Estimate
 
 PANELS = {"accuracy": "held-out accuracy", "mean_va": "mean visual advantage [nats per token]"}
-
-
-def save(figure: Any, path: Path) -> None:
-    """Write a matplotlib figure as PNG."""
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    figure.savefig(temporary, dpi=150)
-    temporary.replace(path)
 
 
 def draw_comparison(curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], path: Path) -> None:
@@ -49,7 +40,7 @@ def draw_comparison(curves: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]],
         panel.set(title=title, xlabel="step")
         panel.grid(alpha=0.3)
     panels[0].legend(fontsize=8)
-    save(figure, path)
+    write_png(path, figure)
 
 
 def draw_two_stage(measured: Sequence[Measured], path_rows: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -97,7 +88,7 @@ def draw_two_stage(measured: Sequence[Measured], path_rows: Sequence[Mapping[str
     for panel in (accuracy, pass_at, distinct, entropy):
         panel.grid(alpha=0.3)
         panel.legend(fontsize=7)
-    save(figure, path)
+    write_png(path, figure)
 
 
 def _bars(estimates: Sequence[Estimate]) -> list[list[float]]:

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 from omegaconf import OmegaConf
 
-from verl_vaopd.trainer import events
-from verl_vaopd.trainer.best import best_step, complete_steps
-from verl_vaopd.trainer.run_dir import CHECKPOINTS, CONFIG
-from verl_vaopd.trainer.samples import read_samples
+from verl_vaopd.runs import events
+from verl_vaopd.runs.checkpoints import best_step, complete_steps
+from verl_vaopd.runs.run_dir import CHECKPOINTS, CONFIG
+from verl_vaopd.runs.validation_samples import read_samples
 
 STEP_SECONDS = "perf/step/seconds"
 POLICY_ENTROPY = "vaopd/entropy/policy"

@@ -10,19 +10,16 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from verl_vaopd.analysis.figures import draw_two_stage
-from verl_vaopd.analysis.runs import POLICY_ENTROPY, Answers, in_common, read_answers, step_metrics
-from verl_vaopd.analysis.tables import fields, markdown_table, number, points, share, write_csv
-from verl_vaopd.evaluation.draws import estimate_distinct_answers, estimate_pass_at_k
-from verl_vaopd.evaluation.seeds import SeedEstimate, paired_difference
-from verl_vaopd.evaluation.statistics import Estimate, estimate_mean
-from verl_vaopd.trainer.run_dir import write_text
+from verl_vaopd.analysis.points import POINTS, Change, Measured, measure
+from verl_vaopd.analysis.runs import POLICY_ENTROPY, step_metrics
+from verl_vaopd.files import write_text
+from verl_vaopd.stats.estimates import Estimate
+from verl_vaopd.stats.tables import fields, markdown_table, number, points, share, write_csv
 
-POINTS = ("init", "boundary", "end")
 TABLE_KS = (4, 16)  # of pass@k; all are in the files
 
 
@@ -33,65 +30,6 @@ class Trained:
     name: str
     path: Path
     step: int
-
-
-@dataclass(frozen=True)
-class Measured:
-    """A point on one split.
-
-    Attributes:
-        accuracy: mean over samples, which is pass@1.
-        pass_at: pass@1 to pass@n.
-        distinct: different answers among n.
-        entropy: of the policy, nats per token: mean over a sample's tokens, then samples, then questions.
-    """
-
-    point: str
-    split: str
-    accuracy: Estimate
-    pass_at: tuple[Estimate, ...]
-    distinct: Estimate
-    entropy: Estimate
-
-
-@dataclass(frozen=True)
-class Change:
-    """Accuracy of the later point minus that of the earlier one, paired by question."""
-
-    earlier: str
-    later: str
-    split: str
-    accuracy: SeedEstimate
-
-
-def measure(runs: Mapping[str, Path], splits: Sequence[str]) -> tuple[list[Measured], list[Change]]:
-    """Every point on every split, and the changes from point to point and from init to end.
-
-    Args:
-        runs: {point: finished validation-only run}, whose answers are those of step 0.
-        splits: the in-domain one first.
-    """
-    measured, changes = [], []
-    for split in splits:
-        answers = in_common(read_answers(runs[point], 0, split) for point in POINTS)
-        at = dict(zip(POINTS, answers, strict=True))
-        measured += [_measure(point, split, at[point]) for point in POINTS]
-        for earlier, later in (*pairwise(POINTS), (POINTS[0], POINTS[-1])):
-            difference = paired_difference([at[later].accuracy], [at[earlier].accuracy])
-            changes.append(Change(earlier, later, split, difference))
-    return measured, changes
-
-
-def _measure(point: str, split: str, answers: Answers) -> Measured:
-    num_samples = answers.accuracy.shape[1]
-    return Measured(
-        point,
-        split,
-        accuracy=estimate_mean(answers.accuracy),
-        pass_at=tuple(estimate_pass_at_k(answers.accuracy, k) for k in range(1, num_samples + 1)),
-        distinct=estimate_distinct_answers(answers.answers, num_samples),
-        entropy=estimate_mean(answers.entropy),
-    )
 
 
 def trajectory(stages: Sequence[Trained]) -> list[dict[str, Any]]:

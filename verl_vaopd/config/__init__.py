@@ -4,7 +4,6 @@ Imports neither torch nor verl, so that a mistake is reported in seconds.
 """
 
 from verl_vaopd.config.cautions import cautions
-from verl_vaopd.config.checks.hardware import Gpu, probe_gpus
 from verl_vaopd.config.checks.models import check_tokenizers
 from verl_vaopd.config.composition import compose
 from verl_vaopd.config.errors import ConfigError, Problem
@@ -14,14 +13,12 @@ from verl_vaopd.config.validation import validate
 
 __all__ = [
     "ConfigError",
-    "Gpu",
     "Problem",
     "cautions",
     "check_tokenizers",
     "compose",
     "default_overrides",
     "gpu_names",
-    "probe_gpus",
     "recipes_dir",
     "validate",
     "with_default_groups",

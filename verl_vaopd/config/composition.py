@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from verl_vaopd.config import leaves
+from verl_vaopd.config import value_types
 from verl_vaopd.config.errors import ConfigError, Problem, closest, closest_keys, listing
 from verl_vaopd.config.paths import CONFIG_DIR, GROUPS, options, recipes_dir, verl_config_dir
 from verl_vaopd.config.resolvers import register_resolvers
@@ -42,10 +42,10 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     verl = verl_defaults()
     with initialize_config_dir(str(CONFIG_DIR), version_base="1.3"):
         base = _compose(groups)
-        known = leaves.flat(base)
+        known = value_types.flat(base)
         _raise_if([problem for override in values for problem in _value_problems(override, known, verl)])
         cfg = _compose(parsed) if values else base
-    _raise_if(leaves.type_problems(leaves.flat(cfg) if values else known, verl))
+    _raise_if(value_types.type_problems(value_types.flat(cfg) if values else known, verl))
     return cfg
 
 
@@ -53,7 +53,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
 def verl_defaults() -> Mapping[str, Any]:
     """verl's own configuration, flat: its keys, and the values that stand in for types."""
     with initialize_config_dir(str(verl_config_dir()), version_base="1.3"):
-        return leaves.flat(hydra_compose("ppo_trainer"))
+        return value_types.flat(hydra_compose("ppo_trainer"))
 
 
 def parse(override: str) -> Override:
@@ -145,10 +145,10 @@ def _value_problems(override: Override, known: Mapping[str, Any], verl: Mapping[
     key = override.key_or_group
     adds = override.is_add() or override.is_force_add()
     # Nothing reads a key that our own sections do not have.
-    if key not in known and (not adds or leaves.is_ours(key)):
+    if key not in known and (not adds or value_types.is_ours(key)):
         meant = closest_keys(key, [*known, *GROUPS])
         fixes = [f"{meant[0]}=..."] if meant else ["see `--cfg job` for all keys"]
-        if not leaves.is_ours(key) and not override.is_delete():
+        if not value_types.is_ours(key) and not override.is_delete():
             fixes.append(f"+{key}=... to add a key on purpose")
         return [
             Problem(
@@ -160,5 +160,6 @@ def _value_problems(override: Override, known: Mapping[str, Any], verl: Mapping[
         ]
     if override.is_delete():
         return []
-    problems = (leaves.value_problem(leaf, value, verl) for leaf, value in leaves.entries(key, override.value()))
+    leaves = value_types.entries(key, override.value())
+    problems = (value_types.value_problem(leaf, value, verl) for leaf, value in leaves)
     return [problem for problem in problems if problem is not None]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from verl_vaopd.config.checks.hardware import probe_gpus
 from verl_vaopd.config.composition import is_group, parse
 from verl_vaopd.config.errors import ConfigError, Problem, listing
+from verl_vaopd.platform import probe_gpus
 
 TINY = {"student": "tiny", "teacher": "tiny", "dataset": "tinygeo"}
 # The paper's primary setting (arXiv:2605.21924, Sec. 4.1).

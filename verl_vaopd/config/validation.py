@@ -7,13 +7,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from verl_vaopd.config.checks.batch import check_batch
 from verl_vaopd.config.checks.dataset import check_dataset
-from verl_vaopd.config.checks.hardware import HardwareProbe, check_hardware, probe_gpus
+from verl_vaopd.config.checks.hardware import HardwareProbe, check_hardware
 from verl_vaopd.config.checks.method import check_method
 from verl_vaopd.config.checks.models import check_models
 from verl_vaopd.config.checks.schedule import check_schedule
 from verl_vaopd.config.checks.settings import check_settings
 from verl_vaopd.config.errors import ConfigError, Findings, Problem
 from verl_vaopd.config.resolvers import register_resolvers
+from verl_vaopd.platform import probe_gpus
 
 
 def validate(cfg: DictConfig, hardware_probe: HardwareProbe = probe_gpus) -> None:

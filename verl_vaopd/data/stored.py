@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 from verl_vaopd.data.stored_settings import WRITING_SETTINGS, made_with, require_same
-from verl_vaopd.trainer.run_dir import write_text
+from verl_vaopd.files import write_parquet, write_text
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -111,9 +111,7 @@ class Collection:
     def append(self, rows: Sequence[StoredPrompt]) -> None:
         """Write the next part."""
         path = self.directory / f"part-{len(_parts(self.directory)):05d}.parquet"
-        temporary = path.with_suffix(".unfinished")
-        pq.write_table(pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA), temporary)
-        temporary.replace(path)
+        write_parquet(path, pa.Table.from_pylist([asdict(row) for row in rows], schema=SCHEMA))
 
     def _begin(self) -> None:
         try:

@@ -5,15 +5,15 @@ Imports neither torch nor verl.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from verl_vaopd.provenance import sha256_of, weights_fingerprint
+
 TRAIN_FILE = "train.parquet"
-_WEIGHTS_TAIL = 1 << 20  # bytes
 
 WRITING_SETTINGS = ("run.seed", "teacher.dtype", "collect.prompts_per_part")
 """Settings that only matter to whoever goes on writing: training may read what was collected with other ones."""
@@ -25,8 +25,7 @@ def made_with(cfg: DictConfig) -> dict[str, Any]:
     Reads the training file: it must be there.
     """
     collect = {f"collect.{key}": cfg.collect[key] for key in ("n", "keep", "temperature", "top_p", "prompts_per_part")}
-    with (Path(cfg.dataset.root).expanduser() / TRAIN_FILE).open("rb") as file:
-        train_file = hashlib.file_digest(file, "sha256").hexdigest()
+    train_file = sha256_of(Path(cfg.dataset.root).expanduser() / TRAIN_FILE)
     return {
         "teacher.path": f"weights {weights_fingerprint(cfg.teacher.path)}",
         "teacher.dtype": cfg.teacher.dtype,
@@ -35,29 +34,6 @@ def made_with(cfg: DictConfig) -> dict[str, Any]:
         "run.seed": cfg.run.seed,
         **collect,
     }
-
-
-def weights_fingerprint(model: str) -> str:
-    """A cheap stand-in for the content of a model: never reads whole weights.
-
-    Args:
-        model: local directory, or Hugging Face id.
-    Returns: of a directory, the sha256 over its JSON files, and over name, size and last MiB of its weight files; of an
-        id, the commit it stands for.
-    """
-    directory = Path(model).expanduser()
-    if not directory.is_dir():
-        from huggingface_hub import snapshot_download
-
-        return Path(snapshot_download(model, allow_patterns="config.json")).name
-    digest = hashlib.sha256()
-    for path in sorted(path for path in directory.iterdir() if path.suffix in (".json", ".safetensors", ".bin")):
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            if path.suffix != ".json":
-                file.seek(max(0, size - _WEIGHTS_TAIL))
-            digest.update(f"{path.name} {size} {hashlib.sha256(file.read()).hexdigest()}\n".encode())
-    return digest.hexdigest()
 
 
 def require_same(directory: Path, stored: Mapping[str, Any], now: Mapping[str, Any], but: Sequence[str] = ()) -> None:

@@ -23,7 +23,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from verl_vaopd.evaluation.parsing.published import RawImage, Row, read_rows
+from verl_vaopd.evaluation.published import RawImage, Row, read_rows
 
 if TYPE_CHECKING:
     from PIL import Image

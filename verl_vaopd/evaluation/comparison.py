@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 
-from verl_vaopd.analysis.tables import ABSENT, markdown_table
 from verl_vaopd.evaluation.headline import Headline, standard_error_of
-from verl_vaopd.evaluation.paired import holm, minimum_detectable_difference, sign_flip_p_value
 from verl_vaopd.evaluation.results import Result, benchmarks_in, common_protocol, read_result
-from verl_vaopd.evaluation.statistics import cluster_bootstrap_interval
-from verl_vaopd.evaluation.student import FEW_CLUSTERS, t_interval
 from verl_vaopd.evaluation.tables import TITLES, require_comparable
+from verl_vaopd.stats.estimates import cluster_bootstrap_interval
+from verl_vaopd.stats.few_clusters import FEW_CLUSTERS, t_interval
+from verl_vaopd.stats.paired import holm, minimum_detectable_difference, sign_flip_p_value
+from verl_vaopd.stats.tables import ABSENT, markdown_table
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from typing import Any
 import numpy as np
 
 from verl_vaopd.evaluation.benchmark import Benchmark
-from verl_vaopd.evaluation.statistics import NUM_RESAMPLES, cluster_bootstrap_interval
-from verl_vaopd.evaluation.student import FEW_CLUSTERS, t_interval
+from verl_vaopd.stats.estimates import NUM_RESAMPLES, cluster_bootstrap_interval
+from verl_vaopd.stats.few_clusters import FEW_CLUSTERS, t_interval
 
 Rows = Sequence[Mapping[str, Any]]
 

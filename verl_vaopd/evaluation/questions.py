@@ -11,9 +11,9 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from verl_vaopd.evaluation.benchmark import Benchmark, ImagePart, Question
-from verl_vaopd.evaluation.parsing.published import ImageFile
+from verl_vaopd.evaluation.published import ImageFile
 from verl_vaopd.evaluation.storage import encode
-from verl_vaopd.trainer.run_dir import write_text
+from verl_vaopd.files import write_text
 
 PUBLISHED = {
     "wemath": ("We-Math/We-Math", "WeMath"),

@@ -13,11 +13,11 @@ import numpy as np
 
 from verl_vaopd.evaluation.benchmark import PROTOCOLS, Benchmark
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
-from verl_vaopd.evaluation.draws import question_majority
 from verl_vaopd.evaluation.headline import Headline, headline
 from verl_vaopd.evaluation.scoring import read_questions, scores_path
-from verl_vaopd.evaluation.statistics import chance_of_any, count_right
 from verl_vaopd.evaluation.storage import Row, read_identity, read_rows
+from verl_vaopd.stats.estimates import chance_of_any, count_right
+from verl_vaopd.stats.pass_at_k import question_majority
 
 
 @dataclass(frozen=True)

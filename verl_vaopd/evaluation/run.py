@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import os
 import sys
@@ -15,22 +14,22 @@ from typing import Any
 from omegaconf import DictConfig
 from tqdm import tqdm
 
-from verl_vaopd.config import probe_gpus
-from verl_vaopd.data.stored_settings import weights_fingerprint
 from verl_vaopd.evaluation import questions, scoring
 from verl_vaopd.evaluation.benchmark import Benchmark
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.chat_client import ChatClient, require_endpoint
-from verl_vaopd.evaluation.endpoint import EndpointSource
-from verl_vaopd.evaluation.imported import ImportedSource
 from verl_vaopd.evaluation.judge import CachedJudge
-from verl_vaopd.evaluation.requests import Request, Response, Source, row_of
-from verl_vaopd.evaluation.sampling import VllmSource, pixel_limits
 from verl_vaopd.evaluation.settings import benchmark_names, benchmark_of, out_directory
+from verl_vaopd.evaluation.sources.endpoint import EndpointSource
+from verl_vaopd.evaluation.sources.file import ImportedSource
+from verl_vaopd.evaluation.sources.local_vllm import VllmSource, pixel_limits
+from verl_vaopd.evaluation.sources.source import Request, Response, Source, row_of
 from verl_vaopd.evaluation.speed import SPEED, Speed
 from verl_vaopd.evaluation.storage import Journal, fingerprint, read_rows
-from verl_vaopd.platform.vllm_engine import request_seed, set_cpu_environment
-from verl_vaopd.trainer.run_dir import CHECKPOINTS, CONFIG
+from verl_vaopd.platform import probe_gpus, use_cpu
+from verl_vaopd.platform.vllm_engine import request_seed
+from verl_vaopd.provenance import sha256_of, weights_fingerprint
+from verl_vaopd.runs.run_dir import CHECKPOINTS, CONFIG
 
 _JUDGE_CACHE = "judge-cache.jsonl"
 
@@ -170,8 +169,7 @@ def _model(settings: DictConfig) -> Model:
         path = Path(settings.responses).expanduser()
         if not path.is_file():
             raise ValueError(f"responses: got {path}, expected a JSONL file that exists")
-        with path.open("rb") as file:
-            return Model(None, hashlib.file_digest(file, "sha256").hexdigest())
+        return Model(None, sha256_of(path))
     if settings.endpoint:
         require_endpoint("endpoint", settings.endpoint)
         return Model(None, f"{settings.model} at {settings.endpoint}")
@@ -186,9 +184,8 @@ def _model(settings: DictConfig) -> Model:
 
 def _exported(run: Path) -> Path:
     """The best checkpoint of a run as a Hugging Face directory, made if it is not there yet."""
-    if not probe_gpus():
-        set_cpu_environment()
-    from verl_vaopd.trainer.export import export, resolve_checkpoint
+    use_cpu(not probe_gpus())
+    from verl_vaopd.runs.export import export, resolve_checkpoint
 
     out = run / "export" / resolve_checkpoint(run, "best").name
     return out if out.is_dir() else export(run)

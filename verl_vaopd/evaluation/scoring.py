@@ -19,8 +19,8 @@ from typing import Any
 from verl_vaopd.evaluation.benchmark import Benchmark
 from verl_vaopd.evaluation.judge import CachedJudge
 from verl_vaopd.evaluation.storage import Row, encode, read_identity, read_rows
+from verl_vaopd.files import write_text
 from verl_vaopd.platform.vllm_engine import request_seed
-from verl_vaopd.trainer.run_dir import write_text
 
 QUESTIONS, RESPONSES = "questions.jsonl", "responses.jsonl"
 _CHUNK = 1024

@@ -10,11 +10,11 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-from verl_vaopd.analysis.tables import ABSENT, markdown_table, write_csv
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
 from verl_vaopd.evaluation.results import Result, benchmarks_in, common_protocol, read_result
-from verl_vaopd.evaluation.student import FEW_CLUSTERS
-from verl_vaopd.trainer.run_dir import write_text
+from verl_vaopd.files import write_text
+from verl_vaopd.stats.few_clusters import FEW_CLUSTERS
+from verl_vaopd.stats.tables import ABSENT, markdown_table, write_csv
 
 AVERAGES = {
     "Math avg": ("wemath", "mathvista", "mathverse"),

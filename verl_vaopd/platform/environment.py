@@ -10,6 +10,17 @@ def is_cpu() -> bool:
     return os.environ.get(_PLATFORM_VARIABLE, "").strip().lower() == "cpu"
 
 
+def use_cpu(wanted: bool) -> None:
+    """Have this process and those it starts run on the CPU, if wanted; before torch, ray, vllm or verl is imported.
+
+    The one place that sets `cpu_environment`.
+    """
+    if wanted:
+        os.environ.update(cpu_environment())
+        # It is in GiB, at least 1, and would win over the few MB that the tiny models need.
+        os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
+
+
 def cpu_environment() -> dict[str, str]:
     """Environment variables for every process of the CPU stack.
 

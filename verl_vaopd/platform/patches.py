@@ -1,8 +1,8 @@
 """Faults of verl 0.9.1, vLLM 0.28 and their packaging that no registry or option reaches, each mended by one function.
 
 Every docstring says the cause, where it is, and when the function can go. Each is tied to the version it was written
-for and refuses any other. tests/unit/test_platform_patches.py shows every fault without its mend, so the test of a mend
-that is no longer needed fails.
+for and refuses any other. tests/platform/test_platform_patches.py shows every fault without its mend, so the test of a
+mend that is no longer needed fails.
 
     activate            the packages of the CPU stack import together      machines whose torch has no CUDA or ROCm
     name_gloo_once      a process group on the CPU                         VERL_PLATFORM=cpu

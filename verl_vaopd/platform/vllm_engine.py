@@ -7,20 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from typing import TYPE_CHECKING, Any
-
-from verl_vaopd.platform.environment import cpu_environment
 
 if TYPE_CHECKING:
     from vllm import LLM
-
-
-def set_cpu_environment() -> None:
-    """Variables of an engine on the CPU; before torch, verl or vLLM is imported."""
-    os.environ.update(cpu_environment())
-    # It is in GiB, at least 1, and would win over the few MB that the tiny models need.
-    os.environ.pop("VLLM_CPU_KVCACHE_SPACE", None)
 
 
 def cpu_engine_options() -> dict[str, Any]:

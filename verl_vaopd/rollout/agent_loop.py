@@ -17,14 +17,14 @@ from verl.experimental.agent_loop import AgentLoopOutput
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 from verl.workers.rollout.replica import get_rollout_replica_class
 
-from verl_vaopd.actor.objective import Objective
+from verl_vaopd.answers.rewards import compute_score
+from verl_vaopd.config.objective import Objective
 from verl_vaopd.data.stored import stored_responses
+from verl_vaopd.engine.views import FIELD, MASKED_FIELD, PRIVILEGED_FIELD
 from verl_vaopd.images import degradation_options, degrade
-from verl_vaopd.rewards import compute_score
 from verl_vaopd.rollout import replay
 from verl_vaopd.rollout.other_images import OtherImages
 from verl_vaopd.rollout.privilege import privileged_prompt
-from verl_vaopd.rollout.views import FIELD, MASKED_FIELD, PRIVILEGED_FIELD
 
 if TYPE_CHECKING:
     from verl.workers.rollout.llm_server import LLMServerClient
@@ -58,7 +58,7 @@ class View:
 
 
 class ViewAgentLoopWorker(_Base):
-    """Agent loop worker that also puts the fields of rollout/views.py and the score of the answer into the queue."""
+    """Agent loop worker that also puts the fields of engine/views.py and the score of the answer into the queue."""
 
     llm_client: Any
 

@@ -20,8 +20,8 @@ from verl.trainer.ppo.utils import create_rl_dataset
 from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.rollout.utils import qwen2_5_vl_dedup_image_tokens
 
+from verl_vaopd.rollout.prompt_lengths import require_prompts_fit
 from verl_vaopd.rollout.replay import StandInServer
-from verl_vaopd.trainer.prompt_lengths import require_prompts_fit
 
 
 @dataclass(frozen=True)

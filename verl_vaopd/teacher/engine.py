@@ -14,9 +14,9 @@ from tensordict import TensorDict
 from verl.utils import tensordict_utils as tu
 from verl.workers.engine import EngineRegistry
 
-from verl_vaopd.actor.response_engine import ResponseEngine
 from verl_vaopd.algorithms import fused_divergence
-from verl_vaopd.rollout.views import FIELD, other_view
+from verl_vaopd.engine.response_engine import ResponseEngine
+from verl_vaopd.engine.views import FIELD, other_view
 
 MODEL_TYPE = "vaopd_teacher"
 

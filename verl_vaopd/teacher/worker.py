@@ -19,7 +19,7 @@ from verl.utils.tensordict_utils import maybe_fix_3d_position_ids
 from verl.workers.config import FSDPEngineConfig, TrainingWorkerConfig
 from verl.workers.engine_workers import TrainingWorker
 
-from verl_vaopd.rollout.views import FIELD, PRIVILEGED_FIELD, privileged_view
+from verl_vaopd.engine.views import FIELD, PRIVILEGED_FIELD, privileged_view
 from verl_vaopd.teacher.engine import MODEL_TYPE
 
 SCORE_FIELDS = (

@@ -24,12 +24,11 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from verl_vaopd.data.generate import generate
-from verl_vaopd.platform import verify_registration
-from verl_vaopd.platform.vllm_engine import set_cpu_environment
-from verl_vaopd.trainer.best import BEST
-from verl_vaopd.trainer.events import EventLog
-from verl_vaopd.trainer.parent_watch import watch_parent
-from verl_vaopd.trainer.run_dir import LOG, mark_finished
+from verl_vaopd.platform import use_cpu, verify_registration
+from verl_vaopd.runs.checkpoints import BEST
+from verl_vaopd.runs.events import EventLog
+from verl_vaopd.runs.parent_watch import watch_parent
+from verl_vaopd.runs.run_dir import LOG, mark_finished
 
 if TYPE_CHECKING:
     from verl_vaopd.rollout.agent_loop import ViewAgentLoopManager
@@ -97,8 +96,7 @@ def log_to(path: Path) -> None:
 
 def set_environment(config: DictConfig, run_dir: Path) -> None:
     """Variables of all processes; before torch, Ray, verl or vLLM is imported."""
-    if config.trainer.device == "cpu":
-        set_cpu_environment()
+    use_cpu(config.trainer.device == "cpu")
     os.environ["TENSORBOARD_DIR"] = str(run_dir / "tensorboard")
     # verl's file tracker truncates its file: every launch gets its own.
     os.environ["VERL_FILE_LOGGER_PATH"] = str(run_dir / f"metrics_{time.strftime('%Y%m%d_%H%M%S')}.jsonl")
@@ -114,7 +112,7 @@ def prepare(job: Job) -> None:
         if config.method.stored_responses:
             events.write("phase", name=f"collecting responses of the teacher in {config.collect.path}")
             # A process of its own: vLLM gives the accelerator's memory back only by ending.
-            collect = [sys.executable, "-m", "verl_vaopd.data.collect", str(job.run_dir / "config.yaml")]
+            collect = [sys.executable, "-m", "verl_vaopd.rollout.collect", str(job.run_dir / "config.yaml")]
             subprocess.run(collect, check=True)
         events.write("phase", name="importing verl, vLLM and Ray")
 

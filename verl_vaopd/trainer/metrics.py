@@ -20,7 +20,7 @@ import torch
 from verl_vaopd.algorithms import checks
 from verl_vaopd.algorithms.token_weights import high_group as high_group_of
 from verl_vaopd.algorithms.visual_advantage import sibling_table
-from verl_vaopd.trainer.metric_names import PASS_THROUGH_METRICS, PHASES
+from verl_vaopd.runs.metric_names import PASS_THROUGH_METRICS, PHASES
 
 REPETITION_WINDOW = 64
 REPETITION_NGRAM = 4

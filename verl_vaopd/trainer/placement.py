@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 from transfer_queue import KVBatchMeta
 from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
 
-from verl_vaopd.actor.objective import Objective
 from verl_vaopd.actor.worker import FORWARD_FIELDS, IMAGES
-from verl_vaopd.rollout.views import FIELD, MASKED_FIELD, PRIVILEGED_FIELD
+from verl_vaopd.config.objective import Objective
+from verl_vaopd.engine.views import FIELD, MASKED_FIELD, PRIVILEGED_FIELD
 from verl_vaopd.teacher.worker import SCORE_FIELDS, TeacherWorker, teacher_worker_config
-from verl_vaopd.trainer.queue import request
+from verl_vaopd.trainer.rows import request
 
 POOL_NAME = "teacher_pool"
 

@@ -9,9 +9,9 @@ import torch
 from transfer_queue import KVBatchMeta
 from transformers import GenerationConfig
 
-from verl_vaopd.trainer import queue
-from verl_vaopd.trainer.dump import TokenRow, token_rows
-from verl_vaopd.trainer.metric_names import PASS_THROUGH_METRICS, TOKENS_OF_PHASES
+from verl_vaopd.runs.metric_names import PASS_THROUGH_METRICS, TOKENS_OF_PHASES
+from verl_vaopd.runs.token_dump import TokenRow, token_rows
+from verl_vaopd.trainer import rows
 from verl_vaopd.trainer.metrics import distillation_metrics, rollout_metrics, throughput_metrics
 
 ROLLOUT_FIELDS = ("prompts", "responses", "response_mask", "rm_scores", "index")
@@ -69,12 +69,12 @@ def load_rollouts(batch: KVBatchMeta, eos_token_ids: Sequence[int], per_token: S
         eos_token_ids: a response that ends in none of them was cut by the length limit.
         per_token: further per-token fields to fetch.
     """
-    values = queue.fetch(batch, [*ROLLOUT_FIELDS, *per_token])
+    values = rows.fetch(batch, [*ROLLOUT_FIELDS, *per_token])
     lengths = values["response_mask"].sum(dim=1)
     last = values["responses"].gather(1, (lengths - 1)[:, None]).flatten()
     values["truncated"] = ~torch.isin(last, torch.tensor(list(eos_token_ids)))
     values["accuracy"] = values.pop("rm_scores").sum(dim=1)
-    values["uid"] = queue.uids(batch)
+    values["uid"] = rows.uids(batch)
     values["rollout_index"] = [int(key.split("_")[1]) for key in batch.keys]
     values["question_id"] = [str(index.item() if hasattr(index, "item") else index) for index in values.pop("index")]
     values["num_tokens"] = sum(tag["seq_len"] for tag in batch.tags)

@@ -22,16 +22,16 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 
 from verl_vaopd.actor.engine import STUDENT_OUTPUTS, TEACHER_OUTPUTS
-from verl_vaopd.actor.objective import Objective
 from verl_vaopd.actor.worker import FORWARD_FIELDS, IMAGES, StudentWorker
-from verl_vaopd.trainer import queue
-from verl_vaopd.trainer.best import latest_complete, link_best, mark_complete, prune
-from verl_vaopd.trainer.dump import TokenDump, fixed_subset
-from verl_vaopd.trainer.events import EventLog, validations
+from verl_vaopd.config.objective import Objective
+from verl_vaopd.rollout.prompt_lengths import require_prompts_fit, require_responses_fit
+from verl_vaopd.runs.checkpoints import latest_complete, link_best, mark_complete, prune
+from verl_vaopd.runs.events import EventLog, validations
+from verl_vaopd.runs.token_dump import TokenDump, fixed_subset
+from verl_vaopd.runs.validation_samples import write_samples
+from verl_vaopd.trainer import rows
 from verl_vaopd.trainer.placement import POOL_NAME, TeacherGroup
-from verl_vaopd.trainer.prompt_lengths import require_prompts_fit, require_responses_fit
 from verl_vaopd.trainer.reporting import dump_rows, end_tokens, load_rollouts, step_metrics
-from verl_vaopd.trainer.samples import write_samples
 from verl_vaopd.trainer.selection import informative_positions, keep_first_of_each_split, out_of_patience
 from verl_vaopd.trainer.validation import validate
 from verl_vaopd.trainer.weighing import advantage_and_group, weigh
@@ -99,7 +99,7 @@ class DistillationTrainer(PPOTrainerSync):
             batch, _ = self.replay_buffer.sample(
                 global_steps=self.global_steps, partition_id="train", batch_size=sample_batch_size
             )
-            queue.require_rollouts(batch)
+            rows.require_rollouts(batch)
             self.on_sample_end()
         batch = self._leave_out_prompts(batch)
         # Balancing may append padding rows and reorders: whatever is per token comes after it.
@@ -113,7 +113,7 @@ class DistillationTrainer(PPOTrainerSync):
         if self.objective.reward_coef:
             with marked_timer("advantage", timing_raw):
                 if self.use_reference_policy:
-                    self.ref_policy_wg.score_reference(queue.request(batch, [*FORWARD_FIELDS, IMAGES]))
+                    self.ref_policy_wg.score_reference(rows.request(batch, [*FORWARD_FIELDS, IMAGES]))
                 self._compute_advantage(batch, metrics)
         with marked_timer("update_actor", timing_raw):
             self._update_actor(batch, metrics=metrics)
@@ -130,15 +130,15 @@ class DistillationTrainer(PPOTrainerSync):
         self.num_filtered_prompts = 0
         if low is None and high is None:
             return batch
-        kept = informative_positions(queue.uids(batch), queue.accuracies(batch), low, high)
+        kept = informative_positions(rows.uids(batch), rows.accuracies(batch), low, high)
         if not kept:
             self.events.write("warning", text=f"step {self.global_steps}: all prompts are alike, none is filtered out")
             return batch
-        others = queue.select(batch, sorted(set(range(len(batch))) - set(kept)))
+        others = rows.select(batch, sorted(set(range(len(batch))) - set(kept)))
         if len(others):
-            self.num_filtered_prompts = len(set(queue.uids(others)))
-            queue.clear(others)
-        return queue.select(batch, kept)
+            self.num_filtered_prompts = len(set(rows.uids(others)))
+            rows.clear(others)
+        return rows.select(batch, kept)
 
     def _score(self, batch: KVBatchMeta) -> None:
         """Both views by the teacher; with a visual advantage of whole distributions, the student's divergences too."""
@@ -152,12 +152,12 @@ class DistillationTrainer(PPOTrainerSync):
         )
         if gap:
             fields = self.teacher.forward_fields(scored=True, degraded=True)
-            self.actor_rollout_wg.forward_tokens(queue.request(batch, fields, keep=True))
+            self.actor_rollout_wg.forward_tokens(rows.request(batch, fields, keep=True))
 
     def _weigh_tokens(self, batch: KVBatchMeta) -> None:
         """Eq. 2-6: visual advantage and, to distil, one weight per token; zero on padding rows."""
-        real = queue.real_positions(batch)
-        rollouts = queue.select(batch, real)
+        real = rows.real_positions(batch)
+        rollouts = rows.select(batch, real)
         scores = None
         if self.config.method.degraded_view:
             scores = advantage_and_group(rollouts, self.config.vaopd)
@@ -166,14 +166,14 @@ class DistillationTrainer(PPOTrainerSync):
             return
         generator = torch.Generator().manual_seed(self.config.run.seed * 1_000_003 + self.global_steps)
         self.scores = weigh(rollouts, self.config.vaopd, scores, generator)
-        queue.store(rollouts, token_weights=self.scores["token_weights"])
-        padding = queue.select(batch, sorted(set(range(len(batch))) - set(real)))
+        rows.store(rollouts, token_weights=self.scores["token_weights"])
+        padding = rows.select(batch, sorted(set(range(len(batch))) - set(real)))
         if len(padding):
-            queue.store(padding, token_weights=torch.zeros(len(padding), 1))
+            rows.store(padding, token_weights=torch.zeros(len(padding), 1))
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
-        super()._update_actor(queue.request(batch, self.teacher.update_fields(self._scored)), metrics)
-        self.actor_rollout_wg.token_outputs(queue.request(batch, ["response_mask"]))
+        super()._update_actor(rows.request(batch, self.teacher.update_fields(self._scored)), metrics)
+        self.actor_rollout_wg.token_outputs(rows.request(batch, ["response_mask"]))
         if self.config.teacher.ema_decay is not None:
             self.actor_rollout_wg.update_teacher(self.config.teacher.ema_decay)
         return batch
@@ -182,7 +182,7 @@ class DistillationTrainer(PPOTrainerSync):
         self, batch: KVBatchMeta, metrics: dict[str, Any], timing_raw: dict[str, float], global_steps: int, epoch: int
     ) -> None:
         """Replace PPO's metrics by ours, report the step, dump tokens. Runs after the step's validation."""
-        rollouts = queue.select(batch, queue.real_positions(batch))
+        rollouts = rows.select(batch, rows.real_positions(batch))
         outputs = STUDENT_OUTPUTS | (TEACHER_OUTPUTS if self._scored else set())
         outputs |= {"divergence"} if self.objective.distils else set()
         outputs |= {"teacher_log_probs"} if self._scored else set()
@@ -214,9 +214,9 @@ class DistillationTrainer(PPOTrainerSync):
 
     def _validate(self) -> dict[str, float]:
         self.events.write("phase", name="validating")
-        summaries, rows, samples = validate(self)
+        summaries, token_rows, samples = validate(self)
         first, *others = summaries
-        self.dump.write(self.global_steps, "heldout", rows)
+        self.dump.write(self.global_steps, "heldout", token_rows)
         write_samples(self.config.run.dir, self.global_steps, samples)
         missing = sum(int(of_split["n_missing"]) for of_split in summaries.values())
         if missing:

@@ -18,9 +18,9 @@ from verl.trainer.ppo.padding_utils import upsample_batch_to_divisible_size
 from verl.utils import tensordict_utils as tu
 
 from verl_vaopd.actor.engine import STUDENT_OUTPUTS, TEACHER_OUTPUTS
-from verl_vaopd.rewards import extract_boxed
-from verl_vaopd.trainer import queue
-from verl_vaopd.trainer.dump import TokenRow, fixed_subset
+from verl_vaopd.answers.rewards import extract_boxed
+from verl_vaopd.runs.token_dump import TokenRow, fixed_subset
+from verl_vaopd.trainer import rows
 from verl_vaopd.trainer.reporting import dump_rows, load_rollouts
 from verl_vaopd.trainer.validation_stats import summarise_validation
 from verl_vaopd.trainer.weighing import advantage_and_group, advantage_scores, weigh
@@ -46,7 +46,7 @@ def validate(trainer: DistillationTrainer) -> tuple[dict[str, Summary], list[Tok
     Returns: validation_stats.summarise_validation of each split, in order; token-level rows of the fixed questions
         whose tokens are dumped at every validation; one row per sample (samples.SCHEMA).
     """
-    rows: list[TokenRow] = []
+    token_rows: list[TokenRow] = []
     samples: list[dict[str, Any]] = []
     for batch_dict in trainer.val_dataloader:
         batch = _rollouts(trainer, batch_dict)
@@ -55,8 +55,8 @@ def validate(trainer: DistillationTrainer) -> tuple[dict[str, Summary], list[Tok
         padded = _padded(trainer, batch)
         trainer.teacher.score(padded, degraded_view=True, keep_hidden_states=False)
         samples += _samples(trainer, padded, batch, batch_dict)
-        rows += _dump_heldout(trainer, batch, batch_dict)
-        queue.clear(padded)
+        token_rows += _dump_heldout(trainer, batch, batch_dict)
+        rows.clear(padded)
         trainer.checkpoint_manager.update_weights(trainer.global_steps)
     summaries: dict[str, Summary] = {}
     for split in dict.fromkeys(sample["split"] for sample in samples):
@@ -67,7 +67,7 @@ def validate(trainer: DistillationTrainer) -> tuple[dict[str, Summary], list[Tok
                 correct[sample["question_id"]].append(sample["accuracy"])
                 mean_va[sample["question_id"]].append(sample["mean_va"])
         summaries[split] = summarise_validation(correct, mean_va, seed=trainer.config.run.seed)
-    return summaries, rows, samples
+    return summaries, token_rows, samples
 
 
 def _samples(
@@ -76,7 +76,7 @@ def _samples(
     """One row per sample asked for; a failed one is there with NaN: it counts as missing, not as wrong."""
     per_token: tuple[str, ...] = ()
     if trainer.config.validation.entropy:
-        trainer.actor_rollout_wg.forward_tokens(queue.request(padded, trainer.teacher.forward_fields(scored=False)))
+        trainer.actor_rollout_wg.forward_tokens(rows.request(padded, trainer.teacher.forward_fields(scored=False)))
         per_token = ("student_entropy",)
     values = load_rollouts(batch, trainer.eos_token_ids, per_token)
     lengths = values["response_mask"].sum(dim=1)
@@ -122,7 +122,7 @@ def _rollouts(trainer: DistillationTrainer, batch_dict: dict[str, Any]) -> KVBat
     batch, _ = trainer.replay_buffer.sample(
         global_steps=trainer.global_steps, partition_id="val", batch_size=num_prompts
     )
-    queue.require_rollouts(batch)
+    rows.require_rollouts(batch)
     return batch
 
 
@@ -142,20 +142,20 @@ def _dump_heldout(trainer: DistillationTrainer, batch: KVBatchMeta, batch_dict: 
     }
     chosen = fixed_subset(list(asked.values()), config.dump.num_heldout_prompts, config.run.seed)
     uids = {uid for uid, question in asked.items() if question in set(chosen)}
-    subset = queue.select(batch, [row for row, uid in enumerate(queue.uids(batch)) if uid in uids])
+    subset = rows.select(batch, [row for row, uid in enumerate(rows.uids(batch)) if uid in uids])
     if not len(subset):
         return []
     padded = _padded(trainer, subset)
     gap = config.vaopd.advantage == "divergence_gap"
     trainer.teacher.score(padded, degraded_view=True, keep_hidden_states=True, keep_degraded_hidden_states=gap)
     fields = trainer.teacher.forward_fields(scored=True, degraded=gap)
-    trainer.actor_rollout_wg.forward_tokens(queue.request(padded, fields))
+    trainer.actor_rollout_wg.forward_tokens(rows.request(padded, fields))
     values = load_rollouts(subset, trainer.eos_token_ids, [*STUDENT_OUTPUTS, *TEACHER_OUTPUTS, "rollout_log_probs"])
     scores = advantage_and_group(subset, config.vaopd)
     if trainer.objective.distils:
         scores = weigh(subset, config.vaopd, scores, torch.Generator().manual_seed(config.run.seed))
     values |= scores
-    added = queue.select(padded, [row for row in range(len(padded)) if row >= len(subset)])
+    added = rows.select(padded, [row for row in range(len(padded)) if row >= len(subset)])
     if len(added):
-        queue.clear(added)
+        rows.clear(added)
     return dump_rows(values, chosen, trainer.tokenizer)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from verl_vaopd.evaluation.statistics import Estimate, estimate_mean
+from verl_vaopd.stats.estimates import Estimate, estimate_mean
 
 
 def summarise_validation(

@@ -13,7 +13,7 @@ from transfer_queue import KVBatchMeta
 
 from verl_vaopd.algorithms.token_weights import high_group, masked_opd_weights, token_weights
 from verl_vaopd.algorithms.visual_advantage import divergence_gap, visual_advantage
-from verl_vaopd.trainer import queue
+from verl_vaopd.trainer import rows
 
 OF_SAMPLED_TOKEN = ("teacher_log_probs", "degraded_teacher_log_probs")
 OF_DISTRIBUTION = ("degraded_reverse_kl", "reverse_kl")
@@ -29,7 +29,7 @@ def advantage_scores(batch: KVBatchMeta, advantage: str) -> dict[str, torch.Tens
     Returns: padded [N, T] tensors: response_mask, visual_advantage (nats) and what it comes from.
     """
     names = OF_SAMPLED_TOKEN if advantage == "sampled" else OF_DISTRIBUTION
-    values: dict[str, Any] = queue.fetch(batch, ["response_mask", *names])
+    values: dict[str, Any] = rows.fetch(batch, ["response_mask", *names])
     compute = visual_advantage if advantage == "sampled" else divergence_gap
     first, second = (values[name] for name in names)
     values["visual_advantage"] = compute(first, second, values["response_mask"])
@@ -60,8 +60,8 @@ def weigh(
         generator: for controls that leave out random tokens.
     Returns: scores, with padded [N, T] token_weights.
     """
-    values = dict(scores) if scores is not None else queue.fetch(batch, ["response_mask"])
-    mask, uid = values["response_mask"], queue.uids(batch)
+    values = dict(scores) if scores is not None else rows.fetch(batch, ["response_mask"])
+    mask, uid = values["response_mask"], rows.uids(batch)
     advantage = values.get("visual_advantage", torch.zeros(mask.shape))
     if options.mask is not None:
         values["token_weights"] = masked_opd_weights(

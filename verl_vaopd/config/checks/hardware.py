@@ -4,64 +4,16 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import shutil
-import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from omegaconf import DictConfig
 
-from verl_vaopd.config.errors import ConfigError, Findings, Problem, listing
+from verl_vaopd.config.errors import Findings, listing
 from verl_vaopd.config.resolvers import requested_gpus
 from verl_vaopd.config.schema import DTYPES, PLACEMENTS
-
-PROBE_TIMEOUT_S = 8
-
-
-@dataclass(frozen=True)
-class Gpu:
-    """One GPU of this machine."""
-
-    name: str
-    memory_mib: int
-
+from verl_vaopd.platform import Gpu
 
 HardwareProbe = Callable[[], Sequence[Gpu]]
-
-
-def probe_gpus() -> list[Gpu]:
-    """The GPUs that this process may use, by nvidia-smi and CUDA_VISIBLE_DEVICES; none without a working nvidia-smi."""
-    program = shutil.which("nvidia-smi")
-    if program is None:
-        return []
-    query = [program, "--query-gpu=index,uuid,name,memory.total", "--format=csv,noheader,nounits"]
-    try:
-        result = subprocess.run(query, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False)
-    except subprocess.TimeoutExpired as error:
-        raise ConfigError(
-            Problem(
-                "nvidia-smi does not answer",
-                got=f"nothing within {PROBE_TIMEOUT_S} s",
-                expected="a list of this machine's GPUs",
-                fix="see what `nvidia-smi` alone does: a GPU or its driver is stuck, or starts slowly without "
-                "persistence mode (`nvidia-smi -pm 1`)",
-            )
-        ) from error
-    if result.returncode != 0:
-        return []
-    gpus = {}
-    for line in result.stdout.splitlines():
-        index, uuid, name, memory = (field.strip() for field in line.split(","))
-        gpus[index] = gpus[uuid] = Gpu(name, int(memory) if memory.isdigit() else 0)
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    names = [key for key in gpus if key.isdigit()] if visible is None else visible.split(",")
-    # As CUDA does: the first name that is no device hides all that follow.
-    chosen = []
-    for name in (name.strip() for name in names):
-        if name not in gpus:
-            break
-        chosen.append(gpus[name])
-    return chosen
 
 
 def has_cpu_vllm() -> bool:

@@ -11,11 +11,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from verl_vaopd.answers.rewards import compute_score, well_formed
 from verl_vaopd.data.tinygeo.dataset import DATA_SOURCE, Example
 from verl_vaopd.data.tinygeo.fast_vision import image_grid, patchify
 from verl_vaopd.data.tinygeo.models import IMAGE_TOKEN
 from verl_vaopd.data.tinygeo.text_training import full_prompt, pixelated
-from verl_vaopd.rewards import compute_score, well_formed
 
 View = Literal["clean", "pixelated", "given"]
 MAX_NEW_TOKENS = 288

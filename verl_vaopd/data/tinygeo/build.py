@@ -10,8 +10,6 @@ import argparse
 import json
 import multiprocessing
 import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -23,10 +21,12 @@ from typing import Any
 import torch
 
 from verl_vaopd.data.tinygeo import acceptance, models
-from verl_vaopd.data.tinygeo.dataset import generate_examples, sha256_of
+from verl_vaopd.data.tinygeo.dataset import generate_examples
 from verl_vaopd.data.tinygeo.fast_vision import fast_vision
 from verl_vaopd.data.tinygeo.text_training import TextRecipe, TextStage, train_text
 from verl_vaopd.data.tinygeo.vision_training import VisionRecipe, train_vision
+from verl_vaopd.files import whole_directory
+from verl_vaopd.provenance import sha256_of, source_version
 
 ASSETS = Path(__file__).parents[2] / "assets" / "tinygeo"
 TEST_SEED = 20260101  # of the problems the acceptance is measured on
@@ -121,17 +121,15 @@ def build(out_dir: Path, seed: int, trunk: Trunk = TRUNK, branches: dict[str, Br
     lack for acceptance.
     """
     started, commit, out_dir = time.time(), _commit(), Path(out_dir)
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", dir=out_dir.parent))
-    try:
+    with whole_directory(out_dir) as unfinished:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(len(branches), mp_context=context) as pool:
-            root = temporary / "trunk"
+            root = unfinished / "trunk"
             grown = pool.submit(_grow_trunk, trunk, seed, root).result()
-            jobs = {name: pool.submit(_grow, name, b, seed, root, temporary) for name, b in branches.items()}
+            jobs = {name: pool.submit(_grow, name, b, seed, root, unfinished) for name, b in branches.items()}
             results = {name: job.result() for name, job in jobs.items()}
         shutil.rmtree(root)
-        files = sorted(path for path in temporary.rglob("*") if path.is_file())
+        files = sorted(path for path in unfinished.rglob("*") if path.is_file())
         manifest = {
             "command": f"vaopd tinygeo build --seed {seed}",
             "seed": seed,
@@ -142,17 +140,11 @@ def build(out_dir: Path, seed: int, trunk: Trunk = TRUNK, branches: dict[str, Br
             "models": results,
             "violations": [line for name in results for line in acceptance.violations(name, results[name]["measured"])],
             "files": {
-                str(path.relative_to(temporary)): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
+                str(path.relative_to(unfinished)): {"bytes": path.stat().st_size, "sha256": sha256_of(path)}
                 for path in files
             },
         }
-        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-        temporary.chmod(0o755)
-        if out_dir.exists():
-            shutil.rmtree(out_dir)
-        temporary.rename(out_dir)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest
 
 
@@ -223,14 +215,8 @@ def _log(name: str, started: float, line: str) -> None:
 
 def _commit() -> str | None:
     """The commit the build ran from, with `-dirty` where files differ from it; None outside a git checkout."""
-    result = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-        cwd=Path(__file__).parent,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return result.stdout.strip() or None
+    source = source_version()
+    return source["commit"] and f"{source['commit']}{'-dirty' if source['dirty'] else ''}"
 
 
 def main(argv: list[str]) -> int:

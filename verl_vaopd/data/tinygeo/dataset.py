@@ -10,11 +10,8 @@ length of one digit keeps its figures apart from all others.
 import hashlib
 import io
 import json
-import os
 import random
 import shlex
-import shutil
-import tempfile
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +27,8 @@ from PIL import Image
 from verl_vaopd.data.tinygeo import ood, questions
 from verl_vaopd.data.tinygeo.figures import KINDS, MAX_LENGTH, MIN_LENGTH, SHAPES, Figure, draw_figure
 from verl_vaopd.data.tinygeo.questions import Question, Response
+from verl_vaopd.files import whole_directory
+from verl_vaopd.provenance import sha256_of
 
 DATA_SOURCE = "tinygeo"
 SPLITS = ("train", "validation", "test", "test_unseen_pairs", "test_ood")
@@ -228,29 +227,15 @@ def write_dataset(
         manifest = json.loads(manifest_path.read_text())
         if manifest["request"] == request and _files_match(out_dir, manifest["files"]):
             return manifest
-    out_dir.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{out_dir.name}.", dir=out_dir.parent))
-    try:
+    with whole_directory(out_dir) as unfinished:
         files = {}
         for split, size in sizes.items():
-            path = temporary / f"{split}.parquet"
+            path = unfinished / f"{split}.parquet"
             _write_split(path, split, size, seed, tokenizer)
             files[path.name] = {"rows": size, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
         manifest = {"command": _command(out_dir, seed, sizes), "request": request, "files": files}
-        (temporary / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-        temporary.chmod(0o755)
-        if out_dir.exists():
-            shutil.rmtree(out_dir)
-        os.rename(temporary, out_dir)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+        (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest
-
-
-def sha256_of(path: Path) -> str:
-    """Hexadecimal sha256 of a file."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def _write_split(path: Path, split: str, size: int, seed: int, tokenizer: Any, rows_per_group: int = 2048) -> None:

@@ -7,10 +7,10 @@ Official protocol: VLMEvalKit's, see parsing.vlmevalkit, with a judge for what i
 
 from dataclasses import dataclass
 
+from verl_vaopd.answers.choice import LETTERS, letters_of
 from verl_vaopd.evaluation.benchmark import Fields, field
 from verl_vaopd.evaluation.benchmarks.choices import ChoiceBenchmark, option_columns
-from verl_vaopd.evaluation.parsing.choice import LETTERS, letters_of
-from verl_vaopd.evaluation.parsing.published import as_list
+from verl_vaopd.evaluation.published import as_list
 
 
 @dataclass(frozen=True)

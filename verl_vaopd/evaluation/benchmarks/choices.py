@@ -5,9 +5,9 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from verl_vaopd.answers.choice import LETTERS, chosen_letter
 from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, ask, field, is_present
-from verl_vaopd.evaluation.parsing.choice import LETTERS, chosen_letter
-from verl_vaopd.evaluation.parsing.vlmevalkit import NO_OPTION, infer_option
+from verl_vaopd.evaluation.benchmarks.vlmevalkit import NO_OPTION, infer_option
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from verl_vaopd.answers.choice import letters_of
 from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Verdict, field, is_present
 from verl_vaopd.evaluation.benchmarks.choices import choice_prompt, score_by_rule
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
 from verl_vaopd.evaluation.benchmarks.interleave import at_marks
 from verl_vaopd.evaluation.json_lines import numbered_objects
-from verl_vaopd.evaluation.parsing.choice import letters_of
-from verl_vaopd.evaluation.parsing.published import ImageFile, Row, as_list, read_rows
+from verl_vaopd.evaluation.published import ImageFile, Row, as_list, read_rows
 
 
 @dataclass(frozen=True)

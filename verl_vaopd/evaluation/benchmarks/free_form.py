@@ -3,11 +3,11 @@
 import re
 from collections.abc import Sequence
 
+from verl_vaopd.answers.equality import answers_equal
+from verl_vaopd.answers.normalise import join_thousands, normalise_maths
+from verl_vaopd.answers.response import last_line, marked_answers, strip_thinking
+from verl_vaopd.answers.rewards import extract_boxed
 from verl_vaopd.evaluation.benchmark import Verdict
-from verl_vaopd.evaluation.parsing.equality import answers_equal
-from verl_vaopd.evaluation.parsing.normalise import join_thousands, normalise_maths
-from verl_vaopd.evaluation.parsing.response import last_line, marked_answers, strip_thinking
-from verl_vaopd.rewards import extract_boxed
 
 _MAX_WORDS_UNMARKED = 4
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")

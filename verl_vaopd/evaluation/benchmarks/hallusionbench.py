@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from verl_vaopd.answers.yes_no import said_yes_or_no
 from verl_vaopd.evaluation.benchmark import (
     Benchmark,
     Fields,
@@ -25,7 +26,6 @@ from verl_vaopd.evaluation.benchmark import (
     is_present,
     percent,
 )
-from verl_vaopd.evaluation.parsing.yes_no import said_yes_or_no
 
 GROUPINGS = ("official", "vlmevalkit")
 _GOLD = {"0": "No", "1": "Yes", "no": "No", "yes": "Yes"}

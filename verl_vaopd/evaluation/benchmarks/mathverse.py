@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from verl_vaopd.answers.choice import LETTERS, options_in_text, parse_choice
 from verl_vaopd.evaluation.benchmark import (
     Benchmark,
     Fields,
@@ -27,7 +28,6 @@ from verl_vaopd.evaluation.benchmark import (
 )
 from verl_vaopd.evaluation.benchmarks.choices import score_by_rule
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
-from verl_vaopd.evaluation.parsing.choice import LETTERS, options_in_text, parse_choice
 
 TEXT_ONLY = "Text Only"
 _NUM_LETTERS_UNLISTED = 4

@@ -17,6 +17,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from verl_vaopd.answers.choice import LETTERS, chosen_letter, letters_of
+from verl_vaopd.answers.equality import same_value
+from verl_vaopd.answers.numbers import decimals, final_number, final_numbers, rounds_to, spell
 from verl_vaopd.evaluation.benchmark import (
     Benchmark,
     Fields,
@@ -28,11 +31,8 @@ from verl_vaopd.evaluation.benchmark import (
     field,
     is_present,
 )
-from verl_vaopd.evaluation.parsing.choice import LETTERS, chosen_letter, letters_of
-from verl_vaopd.evaluation.parsing.edit_distance import edit_distance
-from verl_vaopd.evaluation.parsing.equality import same_value
-from verl_vaopd.evaluation.parsing.numbers import decimals, final_number, final_numbers, rounds_to, spell
-from verl_vaopd.evaluation.parsing.published import as_list, as_mapping
+from verl_vaopd.evaluation.benchmarks.edit_distance import edit_distance
+from verl_vaopd.evaluation.published import as_list, as_mapping
 
 _LETTER = re.compile(r"\(([a-zA-Z])\)")
 

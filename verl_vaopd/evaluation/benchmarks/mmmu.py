@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from verl_vaopd.answers.choice import letters_of
 from verl_vaopd.evaluation.benchmark import (
     Benchmark,
     Fields,
@@ -26,9 +27,8 @@ from verl_vaopd.evaluation.benchmark import (
 from verl_vaopd.evaluation.benchmarks.choices import choice_prompt, fallback_rng, option_columns, score_by_rule
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
 from verl_vaopd.evaluation.benchmarks.interleave import at_numbers
-from verl_vaopd.evaluation.parsing.choice import letters_of
-from verl_vaopd.evaluation.parsing.mmmu import open_is_right, read_choice, read_open
-from verl_vaopd.evaluation.parsing.published import as_list
+from verl_vaopd.evaluation.benchmarks.mmmu_official import open_is_right, read_choice, read_open
+from verl_vaopd.evaluation.published import as_list
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from verl_vaopd.answers.choice import LETTERS, options_in_text
 from verl_vaopd.evaluation.benchmark import Fields, accuracy, accuracy_by, field
 from verl_vaopd.evaluation.benchmarks.choices import ChoiceBenchmark, choice_prompt, option_columns
-from verl_vaopd.evaluation.parsing.choice import LETTERS, options_in_text
 
 _NUM_OPTIONS = 4
 

@@ -1,4 +1,4 @@
-"""The embedded world's test split, scored as in training (rewards.py).
+"""The embedded world's test split, scored as in training (answers/rewards.py).
 
 Layout: test.parquet as data/tinygeo writes it, or another one of its splits.
 """
@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from verl_vaopd.answers.response import strip_thinking
+from verl_vaopd.answers.rewards import exact_match, extract_boxed
 from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Verdict, field
 from verl_vaopd.evaluation.benchmarks.interleave import at_marks
-from verl_vaopd.evaluation.parsing.published import as_mapping
-from verl_vaopd.evaluation.parsing.response import strip_thinking
-from verl_vaopd.rewards import exact_match, extract_boxed
+from verl_vaopd.evaluation.published import as_mapping
 
 
 @dataclass(frozen=True)

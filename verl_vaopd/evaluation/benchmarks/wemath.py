@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from verl_vaopd.answers.choice import options_in_text
 from verl_vaopd.evaluation.benchmark import (
     Benchmark,
     Fields,
@@ -24,7 +25,6 @@ from verl_vaopd.evaluation.benchmark import (
     percent,
 )
 from verl_vaopd.evaluation.benchmarks.choices import option_columns, score_by_rule
-from verl_vaopd.evaluation.parsing.choice import options_in_text
 
 _HINT = (
     "Now, we require you to solve a multiple-choice math question. Please briefly describe your thought process and "

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from verl_vaopd.evaluation.crosscheck.cases import Case
-from verl_vaopd.evaluation.parsing.choice import LETTERS
+from verl_vaopd.answers.choice import LETTERS
+from verl_vaopd.evaluation.crosscheck.case import Case
 
 _LONG = "The figure has many lines and many labels, and " + 8 * "one looks at them, "
 NAMING = {

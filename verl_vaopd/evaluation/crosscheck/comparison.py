@@ -9,7 +9,7 @@ from typing import Any
 from verl_vaopd.evaluation.benchmark import Verdict
 from verl_vaopd.evaluation.crosscheck import known_lmms_eval, known_vlmevalkit
 from verl_vaopd.evaluation.crosscheck.backends import Backend
-from verl_vaopd.evaluation.crosscheck.cases import Case
+from verl_vaopd.evaluation.crosscheck.case import Case
 from verl_vaopd.evaluation.crosscheck.difference import Difference, matches
 from verl_vaopd.evaluation.crosscheck.outcomes import Outcome, Outcomes
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from verl_vaopd.evaluation.benchmark import is_present
 from verl_vaopd.evaluation.crosscheck.backends import Backend
-from verl_vaopd.evaluation.crosscheck.cases import Case
+from verl_vaopd.evaluation.crosscheck.case import Case
 
 DATASETS = {
     "wemath": "WeMath",

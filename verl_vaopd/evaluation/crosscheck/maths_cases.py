@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from verl_vaopd.evaluation.crosscheck.cases import Case
+from verl_vaopd.evaluation.crosscheck.case import Case
 
 
 def cases(layout: str) -> list[Case]:

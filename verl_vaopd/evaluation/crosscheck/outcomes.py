@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from verl_vaopd.evaluation.crosscheck.backends import Backend
-from verl_vaopd.evaluation.crosscheck.cases import Case
+from verl_vaopd.evaluation.crosscheck.case import Case
 from verl_vaopd.evaluation.crosscheck.layouts import write_inputs
 
 OUTCOMES = "outcomes.jsonl"

@@ -1,0 +1,234 @@
+"""Numbers, quantities, lists and expressions by the protocol `rule`; precision as published."""
+
+from fractions import Fraction
+
+import pytest
+
+from verl_vaopd.answers.equality import answers_equal
+from verl_vaopd.answers.numbers import decimals, final_number, final_numbers, rounds_to
+from verl_vaopd.evaluation.benchmarks.edit_distance import edit_distance
+
+EQUAL = [
+    # Units: forgiven where missing, converted where different.
+    ("5", "5 cm"),
+    ("5 cm", "50 mm"),
+    ("5cm", "5 \\text{ cm}"),
+    ("0.05 m", "5 centimeters"),
+    ("20 cm^2", "20 square centimeters"),
+    ("20 cm²", "20 \\mathrm{~cm}^{2}"),
+    ("1 L", "1000 cm^3"),
+    ("90 min", "1.5 hours"),
+    ("36 km/h", "10 m/s"),
+    ("10 units", "10"),
+    ("$5", "5 dollars"),
+    ("\\$1.45", "1.45"),
+    ("€5", "5 euros"),
+    # Degrees.
+    ("45°", "45"),
+    ("45^\\circ", "45°"),
+    ("45^{\\circ}", "45 degrees"),
+    ("45\\degree", "45º"),
+    ("118^\\circ T", "118掳T"),  # a degree sign that was read in the wrong encoding
+    ("118°", "118° T"),
+    ("118 degrees", "118^\\circT"),
+    # Fractions, decimals, per cent.
+    ("1/2", "0.5"),
+    ("\\frac{1}{2}", "\\dfrac12"),
+    ("½", "0.5"),
+    ("2\\frac{1}{2}", "2.5"),
+    ("2 1/2", "5/2"),
+    ("4.80", "24/5"),
+    ("50%", "0.5"),
+    ("50\\%", "50"),
+    ("1:2", "1/2"),
+    # LaTeX, roots, powers.
+    ("3\\sqrt{2}", "\\sqrt{18}"),
+    ("7 \\sqrt { 3 } / 2", "\\frac{7\\sqrt{3}}{2}"),
+    ("√12", "2√3"),
+    ("8π", "8\\pi"),
+    ("10^{-3}", "10⁻³"),
+    ("1.5 \\times 10^3", "1500"),
+    ("1.5e3", "1500"),
+    ("\\boxed{5}", "5"),
+    ("\\(5\\)", "5"),
+    ("\\sin 30°", "0.5"),
+    # Signs and separators.
+    ("−3", "-3"),
+    ("–3", "-3"),
+    ("1,234,567", "1234567"),
+    ("1{,}234", "1234"),
+    ("1\u202f234", "1234"),
+    ("１２", "12"),
+    ("5 million", "5,000,000"),
+    # Names and hedges.
+    ("x = 5", "5"),
+    ("\\angle ABC = 45°", "45"),
+    ("approximately 22.3 meters", "22.3"),
+    ("≈ 22.3", "22.3"),
+    ("x = 2 + 3 = 5", "5"),
+    ("2 + 3 = 5", "5"),
+    ("5", "5 = s"),
+    ("s = 5", "5 = s"),
+    ("1209.84", "Total S.A. $=1209.84$"),
+    # Lists, points, intervals, ranges.
+    ("2 and 1", "1, 2"),
+    ("\\{2, 1\\}", "1, 2"),
+    ("x = 1 or x = 2", "x = 2, x = 1"),
+    ("(1,2)", "(1, 2)"),
+    ("(1,2)", "Center $=(1,2)$"),
+    ("(h, k) = (1, 2)", "(1, 2)"),
+    ("x = \\{1, 2\\}", "2, 1"),
+    ("(100,200)", "(100, 200)"),
+    ("\\left(-4, 1\\right]", "(-4,1]"),
+    ("[2014, 2016]", "[2014,2016]"),
+    ("2-5", "2 to 5"),
+    ("between 2007 and 2008", "2007–2008"),
+    # Expressions and equations.
+    ("2(x+1)", "2x+2"),
+    ("f(x) = -x^2 - 2x + 1", "-x^2-2x+1"),
+    ("y = 2x + 2", "2x - y + 2 = 0"),
+    ("\\frac{x^2}{81} + \\frac{y^2}{9} = 1", "x^2/81 + y^2/9 = 1"),
+    ("x>3", "x > 3"),
+    ("[-5,-3)∪(-3,5]", "$[-5,-3) \\cup(-3,5]$"),
+    ("AB ∥ CD", "AB \\parallel CD"),
+    ("x ∈ (0, 1)", "x \\in (0,1)"),
+    # Words.
+    ("Red.", "red"),
+    ("$MgS$", "MgS"),
+]
+DIFFERENT = [
+    ("5 m", "5 cm"),
+    ("5 cm^2", "5 cm"),
+    ("0.05", "5 m"),
+    ("5", "0.05 m"),
+    ("4.24", "3\\sqrt{2}"),
+    ("22.27", "22.3"),
+    ("0.33", "1/3"),
+    ("14.7", "14"),
+    ("-5", "5"),
+    ("<5", "5"),
+    ("2 3", "6"),
+    ("5 or 6", "5"),
+    ("1, 2, 3", "1, 2"),
+    ("1, 1", "1, 2"),
+    ("1,2", "(1,2)"),
+    ("(2, 1)", "(1, 2)"),
+    ("(-4, 1]", "(-4, 1)"),
+    ("[1,2]", "(1,2)"),
+    ("2-5", "-3"),
+    ("-3", "2-5"),
+    ("2-5", "2-6"),
+    ("x = 5", "y = 5"),
+    ("5 = x", "y = 5"),
+    ("2 + 4 = 5", "5"),
+    ("\\frac{1}{2} \\times 4 = 5", "5"),
+    ("2x + 3", "2x + 3 = y"),
+    ("Center = (2, 1)", "(1, 2)"),
+    ("118 T", "118°T"),
+    ("y = 2x + 1", "y = 2x + 2"),
+    ("2x", "2y"),
+    ("x < 3", "x > 3"),
+    ("50%", "5"),
+    ("read", "dare"),
+    ("None", "0"),
+    ("ABC", "A"),
+    ("", "5"),
+    ("5", ""),
+    ("", ""),
+    ("9" * 500, "9" * 501),
+]
+
+
+@pytest.mark.parametrize(("answer", "gold"), EQUAL)
+def test_equal_answers(answer, gold):
+    assert answers_equal(answer, gold)
+    assert answers_equal(gold, answer)
+
+
+@pytest.mark.parametrize(("answer", "gold"), DIFFERENT)
+def test_different_answers(answer, gold):
+    assert not answers_equal(answer, gold)
+
+
+def test_enough_cases():
+    assert len(EQUAL) >= 40
+    assert len(DIFFERENT) >= 30
+
+
+@pytest.mark.parametrize(
+    ("response", "value"),
+    [
+        ("14", 14),
+        ("The answer is 14 people.", 14),
+        ("\\boxed{14}", 14),
+        ("\\boxed{12 \\text{ people}}", 12),
+        ("\\boxed{1} \\boxed{2}", 2),
+        ("Answer: 1,234", 1234),
+        ("The answer is $1.45.", Fraction("1.45")),
+        ("Answer: −3", -3),
+        ("Answer: 3/4", Fraction(3, 4)),
+        ("Answer: 2 of 3", None),
+        ("Answer: between 2 and 3", None),
+        ("Answer: [1, 2]", None),
+        ("Answer: none", None),
+        ("There were 14 of them, which is less than 15 as I said above, so it goes on and on.", None),
+        ("First 3.\nThen 14.", 14),
+        ("<think>15</think>\\boxed{14}", 14),
+        ("", None),
+    ],
+)
+def test_final_number(response, value):
+    assert final_number(response) == value
+
+
+@pytest.mark.parametrize(
+    ("response", "values"),
+    [
+        ("\\boxed{[2014, 2016]}", [2014, 2016]),
+        ("The answer is 2014 and 2016.", [2014, 2016]),
+        ("Answer: between 2014 and 2016", [2014, 2016]),
+        ("Answer: [0, 212]", [0, 212]),
+        ("Answer: (1, 0.5, -2)", [1, Fraction(1, 2), -2]),
+        ("Answer: none", None),
+        ("", None),
+    ],
+)
+def test_final_numbers(response, values):
+    assert final_numbers(response) == values
+
+
+@pytest.mark.parametrize(
+    ("value", "gold", "precision", "right"),
+    [
+        (Fraction("1.23"), "1.2", 1, True),
+        (Fraction("1.15"), "1.1", 1, True),  # 1.15 as a float lies below its half
+        (Fraction("1.26"), "1.2", 1, False),
+        (Fraction("0.5"), "0.5", 2, True),
+        (Fraction(1, 3), "0.33", 2, True),
+        (2.0**0.5, "1.41", 2, True),
+        (Fraction(10) ** 400, "1.4", 1, False),
+    ],
+)
+def test_rounds_to(value, gold, precision, right):
+    assert rounds_to(value, gold, precision) is right
+
+
+@pytest.mark.parametrize(("gold", "number"), [("1.25", 2), ("3", 0), ("0.0", 1)])
+def test_decimals(gold, number):
+    assert decimals(gold) == number
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "distance"),
+    [
+        ("", "", 0),
+        ("abc", "", 3),
+        ("kitten", "sitting", 3),
+        ("flaw", "lawn", 2),
+        ("ab", "ba", 2),
+        ("135°", "145°", 1),
+        ("a" * 300, "b" * 200, 300),
+    ],
+)
+def test_edit_distance(first, second, distance):
+    assert edit_distance(first, second) == edit_distance(second, first) == distance

@@ -1,0 +1,266 @@
+"""What must hold for every response: scorers never raise and never hang, thinking does not count, order does not."""
+
+import math
+from collections import Counter
+from contextlib import suppress
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from tests.evaluation.published_rows import ROWS
+from verl_vaopd.answers.equality import answers_equal
+from verl_vaopd.answers.expression import NotAnExpression, evaluate
+from verl_vaopd.answers.response import strip_thinking
+from verl_vaopd.answers.rewards import extract_boxed
+from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
+from verl_vaopd.evaluation.benchmarks.ai2d import AI2D
+from verl_vaopd.evaluation.benchmarks.edit_distance import edit_distance
+from verl_vaopd.stats.estimates import avg_at_k
+
+seeded = settings(derandomize=True, deadline=None, max_examples=60)
+few = settings(seeded, max_examples=15)
+
+PIECES = [
+    "\\boxed{", "}", "{", "(", ")", "[", "]", "\\frac", "\\sqrt", "^", "_", "\\text{", "$", "**", "<", ">", "<think>",
+    "</think>", "<answer>", "</answer>", "Answer: ", "The answer is ", "answer", "A", "(B)", "C.", "yes", "no", "1,234",
+    "-", "−", "1/2", "0.5", "%", "°", " cm", "=", "x", "to", " and ", ":", ",", "\n", " ", "9", "1e999", "π", "½", "²",
+    "\\left(", "\\right]", "\\pm", "\\", "'", '"', "٣", "\x00", "\ud800", "是", "Z", "nan", "inf",
+]  # fmt: skip
+responses = st.one_of(st.text(max_size=200), st.lists(st.sampled_from(PIECES), max_size=40).map("".join))
+thoughts = responses.filter(lambda text: "<" not in text)
+layouts = st.sampled_from(sorted(ROWS))
+
+
+def judge_that_echoes(prompt):
+    return prompt[-300:]
+
+
+def all_verdicts(layout, response):
+    name, fields, _ = ROWS[layout]
+    benchmark = BENCHMARKS[name]
+    yield benchmark.score(fields, response, "rule")
+    if name in PAPER:
+        yield benchmark.score(fields, response, "official")
+        yield benchmark.score(fields, response, "official", judge=judge_that_echoes)
+        yield benchmark.score(fields, response, "official", judge=lambda prompt: response)
+
+
+@seeded
+@given(responses)
+@example("\\boxed{" + "9" * 300 + ".5}")
+@example("Answer: 1e999")
+@example("\\boxed{0^{-1}}")
+def test_no_response_raises(response):
+    for layout in ROWS:
+        for verdict in all_verdicts(layout, response):
+            assert verdict.hit in (None, 0.0, 1.0)
+            assert verdict.parsed is None or verdict.parsed != ""
+
+
+HOSTILE = {
+    "open boxes": "\\boxed{" * 1500,
+    "nested boxes": "\\boxed{" * 1500 + "}" * 1500,
+    "braces": "{" * 30_000,
+    "closing braces": "}" * 30_000,
+    "nested braces in a box": "\\boxed{" + "{" * 150 + "1" + "}" * 150 + "}",
+    "nested fractions": "\\boxed{" + "\\frac{1}{" * 40 + "2" + "}" * 40 + "}",
+    "tower of powers": "\\boxed{" + "9^" * 190 + "9}",
+    "long number": "\\boxed{" + "9" * 399 + "}",
+    "digits": "9" * 30_000,
+    "digits and a letter": "9" * 30_000 + "x",
+    "groups of digits": "1" + ",111" * 10_000 + "x",
+    "long list": "\\boxed{" + "1," * 190 + "1}",
+    "signs": "\\boxed{" + "-" * 390 + "}",
+    "equals": "\\boxed{" + "=" * 390 + "}",
+    "thoughts": "<think>" * 5000,
+    "ends of thoughts": "</think>" * 5000,
+    "nested thoughts": "<think>" * 5000 + "</think>" * 5000,
+    "answer marks": "the answer is " * 5000,
+    "answers without mark": "answer" * 10_000,
+    "letters": "A B C D " * 8000,
+    "bracketed letters": "(A) (B) " * 8000,
+    "choices": "option A is " * 5000,
+    "indicators": "so is thus therefore final answer result = " * 2000,
+    "spaces": " " * 100_000,
+    "spaces after an answer": "answer" + " " * 100_000 + "is",
+    "newlines": "\n" * 100_000,
+    "backslashes": "\\" * 50_000,
+    "wrappers": "\\text{" * 5000 + "}" * 5000,
+    "stars": "*" * 100_000,
+    "dollars": "$" * 100_000,
+    "yes and no": "yes no " * 10_000,
+    "brackets": "(" * 100_000,
+    "square brackets": "[" * 100_000 + "]" * 100_000,
+    "brackets in an answer": "Answer: " + "([{" * 100 + "1" + "}])" * 100,
+    "powers of powers": "\\boxed{9^9^9^9}",
+    "powers of powers in a sentence": "The answer is 9^9^9^9^9^9 meters^9",
+    "powers of brackets": "Answer: ((((9^9)^9)^9)^9)^9",
+    "fractions without end": "\\frac{" * 30_000,
+    "fractions of fractions": "Answer: " + "\\frac{1}{" * 10_000 + "2" + "}" * 10_000,
+    "roots of roots": "\\boxed{" + "\\sqrt{" * 50 + "2" + "}" * 50 + "}",
+    "a large exponent": "\\boxed{1e999 + 1e-999 + 10^{10^{10}}}",
+    "choices of choices": "so 选 B, 选项 " * 10_000,
+    "bounds of formulas": "it is: $ \\[ ` " * 10_000,
+    "quotients": "\\boxed{" + "1/" * 190 + "3}",
+    "equations in a line": "x = " * 30_000 + "5",
+    "words without end": "is is are equals " * 10_000,
+}
+
+
+@pytest.mark.timeout(60)  # a hundred times what it takes; a quadratic scorer needs longer
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_hostile_responses_are_scored_in_bounded_time(kind):
+    for layout in ROWS:
+        for verdict in all_verdicts(layout, HOSTILE[kind]):
+            assert verdict.hit in (None, 0.0, 1.0)
+
+
+def inside_thoughts(response, thought):
+    """The response with a thought added to each of its think-blocks, or with one such block."""
+    if "<think>" in response:
+        return response.replace("<think>", f"<think>{thought}")
+    return f"<think>{thought}</think>{response}"
+
+
+@seeded
+@given(layouts, st.sampled_from(["", "<think>hm</think>", "<think>a<think>b</think>c</think>"]), thoughts, st.data())
+def test_what_is_added_inside_a_think_block_changes_no_score(layout, block, thought, data):
+    name, fields, right = ROWS[layout]
+    response = block + data.draw(st.sampled_from([right, "\\boxed{A}", "Answer: 5", "no", "", "\\boxed{"]))
+    changed = inside_thoughts(response, thought)
+    assert BENCHMARKS[name].score(fields, changed, "rule") == BENCHMARKS[name].score(fields, response, "rule")
+
+
+@seeded
+@given(thoughts, thoughts)
+def test_balanced_thoughts_leave_the_rest(before, after):
+    assert strip_thinking(f"{before}<think>x<think>y</think>z</think>{after}") == before + after
+
+
+@seeded
+@given(layouts, st.lists(responses, min_size=2, max_size=6), st.randoms(use_true_random=False))
+def test_permuting_samples_never_changes_avg_at_k(layout, samples, random):
+    name, fields, right = ROWS[layout]
+    samples = [*samples, right]
+    hits = [BENCHMARKS[name].score(fields, response, "rule").hit for response in samples]
+    shuffled = random.sample(samples, len(samples))
+    again = [BENCHMARKS[name].score(fields, response, "rule").hit for response in shuffled]
+    assert avg_at_k([again]) == pytest.approx(avg_at_k([hits]), abs=1e-12)
+    assert hits[-1] == 1.0
+
+
+@seeded
+@given(st.lists(st.sampled_from([0.0, 1.0, None]), min_size=1, max_size=40), st.randoms(use_true_random=False))
+def test_the_order_of_rows_changes_no_metric(hits, random):
+    places = [(number // 4, number // 2 % 2, number % 2) for number in range(len(hits))]
+    rows = [
+        {
+            "category": "VD",
+            "subcategory": "map",
+            "set_id": s,
+            "figure_id": f,
+            "question_id": q,
+            "parsed": None,
+            "hit": hit,
+        }
+        for (s, f, q), hit in zip(places, hits, strict=True)
+    ]
+    metrics = BENCHMARKS["hallusionbench"].aggregate(rows)
+    shuffled = BENCHMARKS["hallusionbench"].aggregate(random.sample(rows, len(rows)))
+    assert shuffled == pytest.approx(metrics, nan_ok=True, abs=1e-9)
+
+
+@seeded
+@given(st.lists(st.tuples(*[st.booleans()] * 3), min_size=1, max_size=30))
+def test_wemath_outcomes_are_a_partition_and_loose_is_never_below_strict(problems):
+    keys = ("2steps_1", "2steps_2", "2steps_multi")
+    rows = [
+        {"ID": str(number), "key": key, "parsed": "A", "hit": float(hit)}
+        for number, hits in enumerate(problems)
+        for key, hit in zip(keys, hits, strict=True)
+    ]
+    metrics = BENCHMARKS["wemath"].aggregate(rows)
+    for how in ("strict", "loose"):
+        outcomes = metrics["IK"] + metrics["IG"] + metrics[f"CM_{how}"] + metrics[f"RM_{how}"]
+        assert outcomes == pytest.approx(100.0)
+        assert metrics[how] == pytest.approx(metrics[f"CM_{how}"] + metrics["IG"] / 2)
+    assert metrics["strict"] <= metrics["loose"] + 1e-9
+
+
+@few
+@given(st.integers(0, 2**31), st.lists(responses, min_size=1, max_size=5), st.randoms(use_true_random=False))
+def test_a_random_fallback_depends_on_seed_and_response_alone(seed, samples, random):
+    fields, guessing = ROWS["ai2d_hf"][1], AI2D(random_fallback=True)
+
+    def verdicts(texts):
+        return Counter(guessing.score(fields, text, "official", judge=lambda p: "?", seed=seed) for text in texts)
+
+    assert verdicts(samples) == verdicts(random.sample(samples, len(samples)))
+
+
+@seeded
+@given(responses)
+def test_no_answer_equals_nothing(answer):
+    assert not answers_equal(answer, "")
+    assert not answers_equal(answer, "   ")
+
+
+@seeded
+@given(st.text("ab12.+-*/^()= ", min_size=1).filter(lambda text: any(map(str.isalnum, text))))
+def test_an_answer_equals_itself(answer):
+    assert answers_equal(answer, answer)
+
+
+@seeded
+@given(
+    st.integers(-(10**6), 10**6), st.integers(1, 999), st.sampled_from(["{}/{}", "\\frac{{{}}}{{{}}}", "{}\\div {}"])
+)
+def test_fractions_equal_their_value_and_no_other(numerator, denominator, form):
+    written = form.format(numerator, denominator)
+    assert evaluate(written) * denominator == numerator
+    assert answers_equal(written, f"\\dfrac{{{3 * numerator}}}{{{3 * denominator}}}")
+    assert not answers_equal(written, f"{numerator + 1}/{denominator}")
+
+
+@seeded
+@given(responses)
+def test_evaluation_gives_a_number_or_says_that_it_is_none(text):
+    for variable in (None, lambda name: 1.5):
+        with suppress(NotAnExpression):
+            assert math.isfinite(evaluate(text, variable))
+
+
+@seeded
+@given(responses, responses)
+def test_the_last_box_is_what_was_boxed_last(before, content):
+    balanced = content.replace("{", "").replace("}", "").replace("\\", "")
+    assert extract_boxed(before.replace("\\", "") + f"\\boxed{{{balanced}}}") == balanced
+
+
+short = st.text("ab", max_size=8)
+
+
+def slow_edit_distance(first, second):
+    """By its definition: the last characters agree, or one of them was inserted, deleted or replaced."""
+    if not first or not second:
+        return len(first) + len(second)
+    return min(
+        slow_edit_distance(first[:-1], second[:-1]) + (first[-1] != second[-1]),
+        slow_edit_distance(first[:-1], second) + 1,
+        slow_edit_distance(first, second[:-1]) + 1,
+    )
+
+
+@few
+@given(st.text("ab", max_size=6), st.text("abc", max_size=6))
+def test_edit_distance_is_that_of_its_definition(first, second):
+    assert edit_distance(first, second) == slow_edit_distance(first, second)
+
+
+@seeded
+@given(short, short, short)
+def test_edit_distance_is_a_metric(first, second, third):
+    assert (edit_distance(first, second) == 0) == (first == second)
+    assert edit_distance(first, second) == edit_distance(second, first)
+    assert edit_distance(first, third) <= edit_distance(first, second) + edit_distance(second, third)

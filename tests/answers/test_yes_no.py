@@ -1,0 +1,81 @@
+"""Yes or no by the protocol `rule`."""
+
+import pytest
+
+from verl_vaopd.answers.yes_no import said_yes_or_no
+
+YES = [
+    "Yes",
+    "yes",
+    "YES!",
+    "Yes.",
+    " Yes\n",
+    "**Yes**",
+    "'Yes'",
+    '"Yes."',
+    "Yes, there is no doubt.",
+    "Yes: no line is longer.",
+    "Yes — no line is longer.",
+    "Yes\nNo line is longer.\nThey only look so, as this long last line with more than sixty characters says",
+    "I would say yes",
+    "The answer is yes.",
+    "The answer is: Yes, not no.",
+    "Answer: Yes",
+    "No? No! At first I thought no.\n\nAnswer: Yes",
+    "\\boxed{Yes}",
+    "\\boxed{\\text{Yes}}",
+    "\\boxed{no} \\boxed{yes}",
+    "No line is longer.\nAnswer: yes",
+    "<answer>yes</answer>",
+    "<think>no</think>yes",
+    "no, wait</think>Yes.",
+    "Ｙｅｓ",
+    "There is no other line.\nYes.",
+]
+NO = [
+    "No",
+    "no.",
+    "NO",
+    "**No.**",
+    "No, yes would be wrong.",
+    "No, there isn't.",
+    "There is no cat.",
+    "They are not; so no.",
+    "The answer is no, because yes would mean more.",
+    "Answer: **No**",
+    "\\boxed{No}",
+    "<think>Yes. Yes! \\boxed{yes}</think>No",
+    "<think>yes</think>\\boxed{\\mathrm{no}}",
+    "<answer> No </answer>",
+    "Yes at first sight.\n\nFinal answer: No",
+]
+NEITHER = [
+    "",
+    "I cannot tell.",
+    "They look the same.",
+    "Not sure.",
+    "know",
+    "yesterday",
+    "nothing",
+    "eyes",
+    "nope",
+    "Yes and no",
+    "Yes or no?",
+    "No cat? Yes.",
+    "<think>Yes",
+    "<think>Yes</think>",
+    "\\boxed{unclear}",
+    "是",
+]
+
+
+@pytest.mark.parametrize(
+    ("response", "said"),
+    [(text, said) for said, texts in (("Yes", YES), ("No", NO), (None, NEITHER)) for text in texts],
+)
+def test_said_yes_or_no(response, said):
+    assert said_yes_or_no(response) == said
+
+
+def test_enough_cases():
+    assert len(YES) + len(NO) + len(NEITHER) >= 40

@@ -1,0 +1,121 @@
+import os
+
+import pytest
+
+from verl_vaopd.runs.checkpoints import (
+    MARKER,
+    best_step,
+    checkpoint_path,
+    complete_steps,
+    is_complete,
+    latest_complete,
+    link_best,
+    mark_complete,
+    prune,
+)
+
+
+def write_checkpoint(checkpoints, step, complete=True):
+    path = checkpoint_path(checkpoints, step)
+    (path / "actor" / "huggingface").mkdir(parents=True)
+    (path / "actor" / "model_world_size_1_rank_0.pt").write_bytes(b"weights")
+    (path / "actor" / "huggingface" / "config.json").write_text("{}")
+    (path / "data.pt").write_bytes(b"data")
+    if complete:
+        mark_complete(path)
+    return path
+
+
+def validations(**accuracy):
+    return [{"step": int(step.removeprefix("step")), "accuracy": value} for step, value in accuracy.items()]
+
+
+def test_a_checkpoint_counts_only_once_it_is_marked(tmp_path):
+    path = write_checkpoint(tmp_path, 10, complete=False)
+    assert not is_complete(path)
+    mark_complete(path)
+    assert is_complete(path)
+
+
+def test_a_marked_checkpoint_that_lost_or_changed_files_does_not_count(tmp_path):
+    lost, short = write_checkpoint(tmp_path, 1), write_checkpoint(tmp_path, 2)
+    (lost / "data.pt").unlink()
+    (short / "actor" / "model_world_size_1_rank_0.pt").write_bytes(b"weigh")
+    assert complete_steps(tmp_path) == []
+
+
+def test_an_empty_checkpoint_cannot_be_marked(tmp_path):
+    (tmp_path / "global_step_1").mkdir()
+    with pytest.raises(ValueError, match="no files"):
+        mark_complete(tmp_path / "global_step_1")
+
+
+def test_the_latest_is_the_highest_complete_step_as_a_number(tmp_path):
+    for step in (2, 9, 10):
+        write_checkpoint(tmp_path, step)
+    write_checkpoint(tmp_path, 20, complete=False)
+    (tmp_path / "global_step_tmp").mkdir()
+    assert latest_complete(tmp_path) == tmp_path / "global_step_10"
+    assert complete_steps(tmp_path) == [2, 9, 10]
+
+
+def test_no_checkpoint_no_latest(tmp_path):
+    assert latest_complete(tmp_path / "absent") is None
+
+
+def test_best_is_the_highest_accuracy_and_the_earliest_on_ties():
+    seen = validations(step30=0.5, step10=0.4, step20=0.5, step40=0.3)
+    assert best_step(seen, among=[10, 20, 30, 40]) == 20
+    assert best_step(seen, among=[10, 30, 40]) == 30
+    assert best_step(seen, among=[50]) is None
+
+
+def test_best_ignores_an_accuracy_that_is_not_finite():
+    assert best_step(validations(step1=None, step2=0.1), among=[1, 2]) == 2
+
+
+def test_best_is_linked_among_complete_checkpoints_alone(tmp_path):
+    for step in (10, 20):
+        write_checkpoint(tmp_path, step)
+    write_checkpoint(tmp_path, 30, complete=False)
+    assert link_best(tmp_path, validations(step0=0.99, step10=0.4, step20=0.5, step30=0.9)) == 20
+    assert os.readlink(tmp_path / "best") == "global_step_20"
+
+
+def test_the_link_is_replaced_and_nothing_else_is_left(tmp_path):
+    for step in (10, 20):
+        write_checkpoint(tmp_path, step)
+    link_best(tmp_path, validations(step10=0.4))
+    link_best(tmp_path, validations(step10=0.4, step20=0.5))
+    assert (tmp_path / "best").resolve() == tmp_path / "global_step_20"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["best", "global_step_10", "global_step_20"]
+
+
+def test_a_stale_link_is_removed(tmp_path):
+    (tmp_path / "best").symlink_to("global_step_5")
+    assert link_best(tmp_path, []) is None
+    assert not (tmp_path / "best").is_symlink()
+
+
+def test_pruning_keeps_the_latest_and_the_best_and_what_is_half_written(tmp_path):
+    for step in (10, 20, 30, 40):
+        write_checkpoint(tmp_path, step)
+    half_written = write_checkpoint(tmp_path, 5, complete=False)
+    link_best(tmp_path, validations(step10=0.3, step20=0.5, step30=0.4))
+    assert prune(tmp_path, keep=1) == [10, 30]
+    assert complete_steps(tmp_path) == [20, 40]
+    assert half_written.exists()
+    assert not checkpoint_path(tmp_path, 10).exists()
+
+
+def test_pruning_everything_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="keep: got 0"):
+        prune(tmp_path, keep=0)
+
+
+def test_the_marker_survives_being_written_twice(tmp_path):
+    path = write_checkpoint(tmp_path, 1)
+    mark_complete(path)
+    assert is_complete(path)
+    assert [file.name for file in path.iterdir() if file.name.startswith(".")] == []
+    assert (path / MARKER).is_file()

@@ -1,0 +1,235 @@
+import dataclasses
+import math
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from verl_vaopd.runs import token_dump as dump_module
+from verl_vaopd.runs.token_dump import SCHEMA, TokenDump, TokenRow, fixed_subset, read_dumps, token_rows
+
+PER_TOKEN = [field.name for field in SCHEMA if pa.types.is_list(field.type) and field.nullable]
+
+
+def _row(**changes):
+    values = {
+        "uid": "u0",
+        "question_id": "q0",
+        "rollout_index": 1,
+        "prompt": "How long is AB?",
+        "response": "5°",
+        "token_ids": [3, 9, 8],
+        "tokens": ["5", "", "°"],
+        "truncated": False,
+    }
+    return TokenRow(**{**values, **changes})
+
+
+def test_rows_have_the_columns_of_the_schema():
+    names = {field.name for field in dataclasses.fields(TokenRow)}
+    assert names | {"step", "split"} == set(SCHEMA.names)
+    optional = {field.name for field in dataclasses.fields(TokenRow) if field.default is None}
+    assert optional == {field.name for field in SCHEMA if field.nullable} == {*PER_TOKEN, "accuracy"}
+
+
+def test_everything_written_comes_back(tmp_path):
+    values = {name: np.float32([0.5, 0.0, 1.25]) for name in PER_TOKEN}
+    values |= {"high_group": [True, False, False]}
+    row = _row(accuracy=1.0, truncated=True, **values)
+    path = TokenDump(tmp_path).write(40, "train", [row])
+    assert path == tmp_path / "tokens" / "train_step_40.parquet"
+    (got,) = read_dumps(tmp_path).to_pylist()
+    expected = {**dataclasses.asdict(row), **{name: list(values[name]) for name in PER_TOKEN}}
+    assert got == {**expected, "step": 40, "split": "train"}
+
+
+def test_what_a_method_does_not_produce_is_null(tmp_path):
+    TokenDump(tmp_path).write(0, "heldout", [_row(), _row(reverse_kl=[0.0, 0.0, 0.0])])
+    table = read_dumps(tmp_path)
+    assert table.schema.equals(SCHEMA)
+    for name in PER_TOKEN:
+        expected = [None, [0.0, 0.0, 0.0]] if name == "reverse_kl" else [None, None]
+        assert table[name].to_pylist() == expected
+    assert table["accuracy"].to_pylist() == [None, None]
+
+
+def test_file_explains_itself(tmp_path):
+    schema = pq.read_schema(TokenDump(tmp_path).write(0, "heldout", [_row()]))
+    assert schema.metadata[b"vaopd.dump.schema_version"] == b"2"
+    assert all(field.metadata[b"meaning"] for field in schema)
+    assert b"[nats]" in schema.field("visual_advantage").metadata[b"meaning"]
+
+
+def test_dumps_are_read_by_split_and_step(tmp_path):
+    dump = TokenDump(tmp_path)
+    for step, split in ((10, "train"), (9, "train"), (100, "heldout"), (20, "heldout")):
+        dump.write(step, split, [_row()])
+    assert read_dumps(tmp_path).select(["split", "step"]).to_pydict() == {
+        "split": ["heldout", "heldout", "train", "train"],
+        "step": [20, 100, 9, 10],
+    }
+    assert read_dumps(tmp_path, "train")["step"].to_pylist() == [9, 10]
+
+
+def test_repeated_step_replaces_its_file(tmp_path):
+    dump = TokenDump(tmp_path)
+    dump.write(5, "train", [_row(uid="before the kill"), _row()])
+    TokenDump(tmp_path).write(5, "train", [_row(uid="resumed")])
+    assert read_dumps(tmp_path)["uid"].to_pylist() == ["resumed"]
+
+
+def test_interrupted_write_leaves_the_earlier_file_and_no_broken_one(tmp_path, monkeypatch):
+    dump = TokenDump(tmp_path)
+    dump.write(5, "train", [_row(uid="whole")])
+
+    def killed_half_way(table, where, **options):
+        where.write_bytes(b"PAR1 half of a fi")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dump_module.pq, "write_table", killed_half_way)
+        for step in (5, 6):
+            with pytest.raises(KeyboardInterrupt):
+                dump.write(step, "train", [_row(uid="new")])
+    assert read_dumps(tmp_path)["uid"].to_pylist() == ["whole"]
+    dump.write(6, "train", [_row(uid="new")])
+    assert read_dumps(tmp_path)["uid"].to_pylist() == ["whole", "new"]
+    assert sorted(p.name for p in (tmp_path / "tokens").glob("*6*")) == ["train_step_6.parquet"]
+
+
+def test_no_rows_are_a_file_without_rows(tmp_path):
+    TokenDump(tmp_path).write(1, "train", [])
+    assert read_dumps(tmp_path).num_rows == 0
+
+
+@pytest.mark.parametrize("name", ["tokens", "visual_advantage", "high_group"])
+def test_padding_left_in_is_refused(tmp_path, name):
+    with pytest.raises(ValueError, match=f"{name} of rollout 1 of q0 has 4 entries, expected 3"):
+        TokenDump(tmp_path).write(0, "train", [_row(**{name: [0] * 4})])
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_missing_values_are_refused_where_every_rollout_has_one(tmp_path):
+    for row in (_row(question_id=None), _row(visual_advantage=[0.0, None, 1.0])):
+        with pytest.raises(ValueError, match="non-nullable"):
+            TokenDump(tmp_path).write(0, "train", [row])
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize(("step", "split"), [(0, "test"), (-1, "train")])
+def test_unknown_split_or_step_is_refused(tmp_path, step, split):
+    with pytest.raises(ValueError, match="expected one of"):
+        TokenDump(tmp_path).write(step, split, [])
+
+
+def test_reading_says_what_is_wrong(tmp_path):
+    with pytest.raises(ValueError, match="no token dumps"):
+        read_dumps(tmp_path)
+    TokenDump(tmp_path).write(0, "train", [_row()])
+    with pytest.raises(ValueError, match=r"tokens/heldout_step_\*"):
+        read_dumps(tmp_path, "heldout")
+    old = SCHEMA.empty_table().replace_schema_metadata({"vaopd.dump.schema_version": "0"})
+    pq.write_table(old, tmp_path / "tokens" / "train_step_1.parquet")
+    with pytest.raises(ValueError, match="version 0, expected 2"):
+        read_dumps(tmp_path)
+    (tmp_path / "tokens" / "train_step_1.parquet").rename(tmp_path / "tokens" / "copy.parquet")
+    with pytest.raises(ValueError, match="unknown file"):
+        read_dumps(tmp_path)
+
+
+class LetterTokenizer:
+    """Id i is the i-th letter."""
+
+    def convert_ids_to_tokens(self, ids):
+        return [chr(ord("a") + i) for i in ids]
+
+    def decode(self, token_ids, **options):
+        return "".join(self.convert_ids_to_tokens(token_ids))
+
+
+def test_rows_of_a_batch_hold_the_response_tokens_only(tmp_path):
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]])
+    kl = torch.tensor([[0.5, 1.5, math.nan], [1.0, 2.0, 3.0], [4.0, math.nan, math.nan]], dtype=torch.bfloat16)
+    rows = token_rows(
+        rows=[2, 0],
+        uid=["u", "u", "v"],
+        question_id=["q1", "q1", "q2"],
+        rollout_index=[0, 1, 0],
+        prompt=["p", "p", "r"],
+        response_ids=torch.tensor([[1, 2, 0], [3, 4, 5], [6, 0, 0]]),
+        response_mask=mask,
+        truncated=torch.tensor([False, False, True]),
+        accuracy=torch.tensor([1.0, 0.0, math.nan]),
+        per_token={"reverse_kl": kl, "high_group": mask.flip(0).bool()},
+        tokenizer=LetterTokenizer(),
+    )
+    TokenDump(tmp_path).write(3, "train", rows)
+    got = read_dumps(tmp_path).to_pylist()
+    columns = (
+        "uid",
+        "question_id",
+        "response",
+        "token_ids",
+        "tokens",
+        "reverse_kl",
+        "high_group",
+        "accuracy",
+        "truncated",
+    )
+    assert [tuple(row[name] for name in columns) for row in got] == [
+        ("v", "q2", "g", [6], ["g"], [4.0], [True], None, True),
+        ("u", "q1", "bc", [1, 2], ["b", "c"], [0.5, 1.5], [True, False], 1.0, False),
+    ]
+    assert got[0]["visual_advantage"] is None
+
+
+def test_rows_of_a_batch_refuse_other_shapes_and_names():
+    batch = {
+        "rows": [0],
+        "uid": ["u"],
+        "question_id": ["q"],
+        "rollout_index": [0],
+        "prompt": ["p"],
+        "response_ids": torch.zeros(1, 2, dtype=torch.int64),
+        "response_mask": torch.ones(1, 2),
+        "truncated": torch.tensor([False]),
+        "accuracy": torch.tensor([0.0]),
+        "tokenizer": LetterTokenizer(),
+    }
+    with pytest.raises(ValueError, match="shapes differ"):
+        token_rows(**batch, per_token={"reverse_kl": torch.zeros(1, 3)})
+    with pytest.raises(TypeError, match="kl"):
+        token_rows(**batch, per_token={"kl": torch.zeros(1, 2)})
+
+
+def test_subset_is_the_same_whatever_the_order_and_the_repeats():
+    keys = [f"question {i}" for i in range(40)]
+    chosen = fixed_subset(keys, 8, seed=1)
+    assert len(set(chosen)) == 8
+    assert fixed_subset(keys[::-1] * 2, 8, seed=1) == chosen[::-1]
+    assert chosen == sorted(chosen, key=keys.index)
+    # Pinned: dumps of two versions of the package must hold the same questions.
+    assert fixed_subset(["a", "b", "c", "d", "e"], 2, seed=0) == ["c", "d"]
+
+
+def test_subset_survives_the_loss_of_other_keys():
+    keys = list(range(40))
+    chosen = fixed_subset(keys, 8, seed=1)
+    assert fixed_subset([key for key in keys if key in chosen or key % 2], 8, seed=1) == chosen
+
+
+def test_seeds_choose_differently_and_evenly():
+    counts = np.zeros(10)
+    for seed in range(2000):
+        counts[fixed_subset(range(10), 3, seed)] += 1
+    # 600 expected each, standard deviation sqrt(2000 * 0.3 * 0.7) = 20.5
+    assert np.abs(counts - 600).max() < 4 * 20.5
+
+
+def test_subset_of_too_few_is_all_of_them():
+    assert fixed_subset(["b", "a"], 3, seed=0) == ["b", "a"]
+    assert fixed_subset(["b", "a"], 0, seed=0) == []
+    with pytest.raises(ValueError, match="n: got -1"):
+        fixed_subset(["a"], -1, seed=0)

@@ -1,0 +1,217 @@
+"""The run directory: its name, what describes the run in it, and the lock that keeps a second process out.
+
+The name follows from the recipes, the seed and a hash of the resolved configuration, so that the same command finds its
+unfinished run and resumes it. Where the run lives (`run.name`, `root`, `dir`, `fresh`) is no part of the hash. No torch
+is imported.
+
+    config.yaml       the resolved configuration, run.dir included
+    overrides.txt     the overrides of the command line, one per line
+    versions.json     versions, seed, commit, command line and hardware of the first launch
+    launches.jsonl    the same record for every launch
+    events.jsonl      see events.py
+    train.log         everything the training process and its libraries print
+    checkpoints/      global_step_N, and `best`
+    finished.json     exists once training is over, written last
+"""
+
+import copy
+import fcntl
+import hashlib
+import json
+import os
+import platform
+import shlex
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+import verl_vaopd
+from verl_vaopd.files import write_text
+from verl_vaopd.provenance import hardware, package_versions, source_version
+
+CONFIG, OVERRIDES, VERSIONS, LAUNCHES = "config.yaml", "overrides.txt", "versions.json", "launches.jsonl"
+LOG, FINISHED, CHECKPOINTS = "train.log", "finished.json", "checkpoints"
+_LOCK = "lock"
+
+_WHEREABOUTS = {"name": "RUN", "root": "RUNS", "dir": "RUN_DIR", "fresh": False}
+RECIPE_GROUPS = ("method", "student", "teacher", "dataset")
+
+
+@dataclass(frozen=True)
+class RunDir:
+    """A prepared run directory, locked for this process and for children that inherit `lock`.
+
+    Attributes:
+        path: absolute.
+        resumes: whether an earlier launch was here.
+        changes: what is installed or checked out otherwise than at the first launch, one line each.
+        lock: open file descriptor; the lock ends when every process closed it.
+    """
+
+    path: Path
+    resumes: bool
+    changes: tuple[str, ...]
+    lock: int
+
+
+def fingerprint(cfg: DictConfig) -> str:
+    """SHA-256 (hex) of the resolved configuration, independent of where the run lives."""
+    # Other values may contain these; with one fixed spelling they compare equal wherever the run lives.
+    container = OmegaConf.to_container(_with_run(cfg, **_WHEREABOUTS), resolve=True)
+    content = json.dumps(container, sort_keys=True, ensure_ascii=False)
+    # Models shipped with the package are the same wherever it is installed.
+    package = json.dumps(str(Path(verl_vaopd.__file__).parent))[1:-1]
+    return hashlib.sha256(content.replace(package, "PACKAGE").encode()).hexdigest()
+
+
+def choose(cfg: DictConfig) -> Path:
+    """Absolute path this configuration runs in: its unfinished run, or the first free name. Creates nothing."""
+    root = Path(cfg.run.root).expanduser().absolute()
+    name = cfg.run.name or "-".join(
+        [*(str(cfg[group].name) for group in RECIPE_GROUPS), f"s{cfg.run.seed}", fingerprint(cfg)[:8]]
+    )
+    latest = None
+    for number in count(1):
+        path = root / (name if number == 1 else f"{name}-{number}")
+        if not path.exists():
+            return latest if latest is not None and not cfg.run.fresh and not is_finished(latest) else path
+        latest = path
+    raise AssertionError("unreachable")
+
+
+def with_dir(cfg: DictConfig, path: Path) -> DictConfig:
+    """A copy of the configuration with `run.dir` and `run.name` set and every interpolation resolved."""
+    placed = _with_run(cfg, dir=str(path), name=path.name)
+    return OmegaConf.create(OmegaConf.to_container(placed, resolve=True))
+
+
+def prepare(cfg: DictConfig, overrides: Sequence[str], command: Sequence[str]) -> RunDir:
+    """Create or find the run directory, lock it and write down what runs.
+
+    Args:
+        cfg: composed and validated configuration.
+        overrides: as given by the user.
+        command: the whole command line.
+    Raises ValueError when another process holds the directory, or when it belongs to another configuration.
+    """
+    path = choose(cfg)
+    path.mkdir(parents=True, exist_ok=True)
+    lock = _acquire(path)
+    if is_finished(path) and path != choose(cfg):  # another process finished it between the choice and the lock
+        os.close(lock)
+        return prepare(cfg, overrides, command)
+    resumes = (path / CONFIG).exists()
+    record = describe(cfg, command)
+    changes: tuple[str, ...] = ()
+    if resumes:
+        first = json.loads((path / VERSIONS).read_text(encoding="utf-8"))
+        if first["config_sha256"] != record["config_sha256"]:
+            os.close(lock)
+            raise ValueError(_other_configuration(cfg, path))
+        changes = _changes(first, record)
+    else:
+        write_text(path / VERSIONS, json.dumps(record, indent=2) + "\n")
+        write_text(path / OVERRIDES, "".join(f"{override}\n" for override in overrides))
+    with (path / LAUNCHES).open("a", encoding="utf-8") as file:
+        file.write(json.dumps(record) + "\n")
+    # Last, because it says that an earlier launch was here; on a resume, because the directory may have moved.
+    write_text(path / CONFIG, OmegaConf.to_yaml(with_dir(cfg, path)))
+    return RunDir(path=path, resumes=resumes, changes=changes, lock=lock)
+
+
+def is_finished(path: str | os.PathLike[str]) -> bool:
+    """Whether training in this directory is over."""
+    return (Path(path) / FINISHED).exists()
+
+
+def mark_finished(path: str | os.PathLike[str], **summary: Any) -> None:
+    """Declare the run over; the training process calls it after everything else is written.
+
+    Args:
+        summary: JSON values worth keeping, such as the last and the best step.
+    """
+    write_text(Path(path) / FINISHED, json.dumps({"time": _now(), **summary}, indent=2) + "\n")
+
+
+def describe(cfg: DictConfig, command: Sequence[str]) -> dict[str, Any]:
+    """What runs, on what: a JSON object."""
+    return {
+        "time": _now(),
+        "command": shlex.join(command),
+        "config_sha256": fingerprint(cfg),
+        "seed": cfg.run.seed,
+        "source": source_version(),
+        "python": platform.python_version(),
+        "packages": package_versions(),
+        "hardware": hardware(),
+    }
+
+
+def _with_run(cfg: DictConfig, **values: Any) -> DictConfig:
+    changed = copy.deepcopy(cfg)
+    OmegaConf.set_readonly(changed, False)
+    for name, value in values.items():
+        OmegaConf.update(changed, f"run.{name}", value, force_add=True)
+    return changed
+
+
+def _acquire(path: Path) -> int:
+    descriptor = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 100).decode().strip()
+        os.close(descriptor)
+        raise ValueError(
+            f"{path}: got a run directory that process {holder} trains in, expected a free one; "
+            "wait for it or stop it, or start another run with run.fresh=true"
+        ) from None
+    os.ftruncate(descriptor, 0)
+    os.write(descriptor, f"{os.getpid()}\n".encode())
+    return descriptor
+
+
+def _other_configuration(cfg: DictConfig, path: Path) -> str:
+    here = _flatten(OmegaConf.to_container(with_dir(cfg, path)))
+    there = _flatten(OmegaConf.to_container(OmegaConf.load(path / CONFIG)))
+    keys = (here.keys() | there.keys()) - {f"run.{name}" for name in _WHEREABOUTS}
+    differing = sorted(key for key in keys if here.get(key) != there.get(key))
+    lines = [f"  {key}: {there.get(key, '(absent)')} there, {here.get(key, '(absent)')} now" for key in differing[:10]]
+    if len(differing) > 10:
+        lines.append(f"  and {len(differing) - 10} more")
+    return "\n".join(
+        [
+            f"run.name: got {cfg.run.name!r}, whose run in {path} has another configuration; expected the same one "
+            "to resume it, or a new name, or run.fresh=true",
+            *lines,
+        ]
+    )
+
+
+def _flatten(container: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(container, dict):
+        return {prefix: container}
+    return {
+        name: leaf
+        for key, value in container.items()
+        for name, leaf in _flatten(value, f"{prefix}.{key}" if prefix else str(key)).items()
+    }
+
+
+def _changes(first: dict[str, Any], now: dict[str, Any]) -> tuple[str, ...]:
+    before = {"python": first["python"], "commit": first["source"]["commit"], **first["packages"]}
+    after = {"python": now["python"], "commit": now["source"]["commit"], **now["packages"]}
+    return tuple(
+        f"{name}: {before.get(name)} at the start, {after.get(name)} now"
+        for name in sorted(before.keys() | after.keys())
+        if before.get(name) != after.get(name)
+    )
+
+
+def _now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -1,0 +1,262 @@
+"""Token-level dumps of a run: one parquet row per rollout, one list entry per response token.
+
+Layout: <run directory>/tokens/<split>_step_<N>.parquet, written whole or not at all; a step that is repeated after a
+resume replaces its file. Analyses read these files alone (`read_dumps`). SCHEMA names every column with its meaning and
+unit, which each file also carries as metadata.
+
+A column that a method does not produce is null, never zeros. The pieces in `tokens`, joined, are the decoded
+response (token_pieces.py).
+"""
+
+import hashlib
+import math
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+
+from verl_vaopd.algorithms import checks
+from verl_vaopd.files import write_parquet
+from verl_vaopd.runs.token_pieces import ByteLevelTokenizer, token_pieces
+
+Split = Literal["train", "heldout"]
+SPLITS: tuple[Split, ...] = ("train", "heldout")
+SCHEMA_VERSION = 2
+_VERSION_KEY = b"vaopd.dump.schema_version"
+_FILE_NAME = re.compile(r"(train|heldout)_step_(\d+)\.parquet")
+
+
+def _column(name: str, kind: pa.DataType, meaning: str, nullable: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=nullable, metadata={"meaning": meaning})
+
+
+def _tokens(kind: pa.DataType) -> pa.DataType:
+    """List over the response's tokens; no entry is null."""
+    return pa.list_(pa.field("element", kind, nullable=False))
+
+
+SCHEMA = pa.schema(
+    [
+        _column("step", pa.int64(), "training step of the rollout; heldout: steps taken before validation"),
+        _column("split", pa.string(), "train or heldout"),
+        _column("uid", pa.string(), "prompt of the step; siblings share it"),
+        _column("question_id", pa.string(), "question in the data set, the same at every step"),
+        _column("rollout_index", pa.int32(), "number of the rollout among its siblings, from 0"),
+        _column("prompt", pa.string(), "prompt text"),
+        _column("response", pa.string(), "decoded response, special tokens included"),
+        _column("token_ids", _tokens(pa.int32()), "response token ids"),
+        _column("tokens", _tokens(pa.string()), "text of each token; joined they are the response"),
+        _column("visual_advantage", _tokens(pa.float32()), "visual advantage [nats]", nullable=True),
+        _column("teacher_log_probs", _tokens(pa.float32()), "by the teacher, clean image [nats]", nullable=True),
+        _column("degraded_teacher_log_probs", _tokens(pa.float32()), "degraded image [nats]", nullable=True),
+        _column("reverse_kl", _tokens(pa.float32()), "KL(student || teacher), clean image [nats]", nullable=True),
+        _column("token_weights", _tokens(pa.float32()), "weight of the token in the step's loss [1]", nullable=True),
+        _column("high_group", _tokens(pa.bool_()), "token is in the high visual advantage group", nullable=True),
+        _column("student_entropy", _tokens(pa.float32()), "at temperature 1 [nats]", nullable=True),
+        _column("teacher_entropy", _tokens(pa.float32()), "at temperature 1, clean image [nats]", nullable=True),
+        _column("rollout_log_probs", _tokens(pa.float32()), "by the rollout engine [nats]", nullable=True),
+        _column("accuracy", pa.float32(), "score of the response in [0, 1]; null if not scored", nullable=True),
+        _column("truncated", pa.bool_(), "the response hit the length limit"),
+    ],
+    metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
+)
+
+FloatTokens = Sequence[float] | np.ndarray
+BoolTokens = Sequence[bool] | np.ndarray
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenRow:
+    """One rollout of a dump; columns as in SCHEMA, without step and split. T response tokens, None if not produced."""
+
+    uid: str
+    question_id: str
+    rollout_index: int
+    prompt: str
+    response: str
+    token_ids: Sequence[int] | np.ndarray  # [T]
+    tokens: Sequence[str]  # [T]
+    truncated: bool
+    accuracy: float | None = None
+    visual_advantage: FloatTokens | None = None  # [T] nats
+    teacher_log_probs: FloatTokens | None = None  # [T] nats
+    degraded_teacher_log_probs: FloatTokens | None = None  # [T] nats
+    reverse_kl: FloatTokens | None = None  # [T] nats
+    token_weights: FloatTokens | None = None  # [T]
+    high_group: BoolTokens | None = None  # [T]
+    student_entropy: FloatTokens | None = None  # [T] nats
+    teacher_entropy: FloatTokens | None = None  # [T] nats
+    rollout_log_probs: FloatTokens | None = None  # [T] nats
+
+
+class TokenDump:
+    """Writes the token dumps of one run.
+
+    Args:
+        directory: the run directory; `tokens/` in it is made at the first write.
+    """
+
+    def __init__(self, directory: str | Path) -> None:
+        self._directory = Path(directory) / "tokens"
+
+    def write(self, step: int, split: Split, rows: Sequence[TokenRow]) -> Path:
+        """Write one file, replacing an earlier one of the same step and split.
+
+        The file appears under its name only when complete, so that a killed run leaves no broken dump.
+
+        Args:
+            step: training step the rollouts belong to; for heldout, the steps taken before this validation.
+            split: train or heldout.
+            rows: rollouts, in any order.
+        Returns: path of the file.
+        Raises:
+            ValueError: unknown split, negative step, per-token values of another length than token_ids, or None in a
+                column that every rollout must have.
+        """
+        if split not in SPLITS or step < 0:
+            raise ValueError(f"dump: got split {split!r}, step {step}; expected one of {SPLITS} and a step >= 0")
+        for row in rows:
+            _check_lengths(row)
+        columns = {name: [getattr(row, name) for row in rows] for name in (field.name for field in fields(TokenRow))}
+        columns |= {"step": [step] * len(rows), "split": [split] * len(rows)}
+        table = pa.Table.from_pydict(columns, schema=SCHEMA)
+        self._directory.mkdir(parents=True, exist_ok=True)
+        path = self._directory / f"{split}_step_{step}.parquet"
+        write_parquet(path, table, compression="zstd")
+        return path
+
+
+def read_dumps(run_dir: str | Path, split: Split | None = None) -> pa.Table:
+    """All token dumps of a run as one table with the columns of SCHEMA, by split and step.
+
+    Args:
+        run_dir: the run directory.
+        split: train or heldout; None for both.
+    Raises:
+        ValueError: no dump there, or one written with another version of the schema.
+    """
+    found = []
+    for path in Path(run_dir, "tokens").glob("*.parquet"):
+        match = _FILE_NAME.fullmatch(path.name)
+        if match is None:
+            raise ValueError(f"{path}: got an unknown file among the dumps, expected <split>_step_<N>.parquet; move it")
+        if split in (None, match[1]):
+            found.append((match[1], int(match[2]), path))
+    if not found:
+        raise ValueError(
+            f"{run_dir}: got no token dumps, expected tokens/{split or '*'}_step_*.parquet; check the path"
+        )
+    return pa.concat_tables([_read(path) for _, _, path in sorted(found)])
+
+
+def fixed_subset(keys: Sequence[Hashable], n: int, seed: int) -> list[Any]:
+    """Choose n of the different keys, the same ones whatever their order and whatever other keys there are.
+
+    Each key's rank is a hash of seed and key: a choice survives the addition or loss of others as far as it can. Choose
+    question ids, so that whole groups of siblings are taken; the uids of a step may be random and would make the choice
+    so.
+
+    Args:
+        keys: strings or numbers, repeats allowed.
+        n: how many to choose; all of them if there are fewer.
+        seed: another seed makes another choice, for instance one per step.
+    Returns: chosen keys in the order of their first appearance.
+    """
+    if n < 0:
+        raise ValueError(f"n: got {n}, expected a number of keys >= 0")
+    different = list(dict.fromkeys(keys))
+    chosen = set(sorted(different, key=lambda key: hashlib.sha256(f"{seed}:{key!r}".encode()).digest())[:n])
+    return [key for key in different if key in chosen]
+
+
+@torch.no_grad()
+def token_rows(
+    *,
+    rows: Sequence[int],
+    uid: Sequence[str],
+    question_id: Sequence[str],
+    rollout_index: Sequence[int],
+    prompt: Sequence[str],
+    response_ids: torch.Tensor,
+    response_mask: torch.Tensor,
+    truncated: torch.Tensor,
+    accuracy: torch.Tensor,
+    per_token: Mapping[str, torch.Tensor],
+    tokenizer: ByteLevelTokenizer,
+) -> list[TokenRow]:
+    """Rows of a dump from a batch of N padded rollouts.
+
+    Args:
+        rows: numbers of the rollouts to take, in 0 .. N - 1.
+        uid: N.
+        question_id: N.
+        rollout_index: N.
+        prompt: N prompt texts.
+        response_ids: [N, T] integer.
+        response_mask: [N, T] bool or 0/1; only tokens where it is 1 are dumped.
+        truncated: [N] bool.
+        accuracy: [N] float; NaN where not scored, which becomes null.
+        per_token: [N, T] tensors by name, any of the per-token columns of SCHEMA; absent ones become null.
+        tokenizer: byte-level BPE, for the text.
+    Returns: one TokenRow per entry of rows, in that order.
+    Raises:
+        ValueError: a tensor of another shape than response_mask.
+        TypeError: per_token names a column that does not exist.
+    """
+    checks.require_same_shape(response_mask=response_mask, response_ids=response_ids, **per_token)
+    scores = accuracy.tolist()
+    result = []
+    for row in rows:
+        mask = response_mask[row].bool()
+        ids = response_ids[row][mask].tolist()
+        pieces = token_pieces(ids, tokenizer)
+        result.append(
+            TokenRow(
+                uid=uid[row],
+                question_id=question_id[row],
+                rollout_index=rollout_index[row],
+                prompt=prompt[row],
+                response="".join(pieces),
+                token_ids=ids,
+                tokens=pieces,
+                truncated=bool(truncated[row]),
+                accuracy=None if math.isnan(scores[row]) else scores[row],
+                **{name: _to_numpy(values[row][mask]) for name, values in per_token.items()},
+            )
+        )
+    return result
+
+
+def _to_numpy(values: torch.Tensor) -> np.ndarray:
+    # numpy has no bfloat16.
+    return (values if values.dtype == torch.bool else values.float()).numpy(force=True)
+
+
+def _read(path: Path) -> pa.Table:
+    schema = pq.read_schema(path)
+    version = (schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
+    if version != str(SCHEMA_VERSION):
+        raise ValueError(
+            f"{path}: got dump schema version {version}, expected {SCHEMA_VERSION}; "
+            "read it with the version of the package that wrote it (versions are in the run directory)"
+        )
+    return pq.read_table(path, schema=SCHEMA)
+
+
+def _check_lengths(row: TokenRow) -> None:
+    """Raise ValueError unless every per-token value of the row has one entry per token id."""
+    for field in SCHEMA:
+        if not pa.types.is_list(field.type):
+            continue
+        values = getattr(row, field.name)
+        if values is not None and len(values) != len(row.token_ids):
+            raise ValueError(
+                f"dump: {field.name} of rollout {row.rollout_index} of {row.question_id} has {len(values)} entries, "
+                f"expected {len(row.token_ids)}, one per token id; cut padding off"
+            )

@@ -1,0 +1,80 @@
+"""Rollouts in verl's TransferQueue, seen from the driver: which rows are real, and their fields as padded tensors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+import transfer_queue as tq
+from transfer_queue import KVBatchMeta
+from verl.utils import tensordict_utils as tu
+
+from verl_vaopd.engine.nested import nest_like, pad
+
+
+def real_positions(batch: KVBatchMeta) -> list[int]:
+    """Positions of the rows that are rollouts. verl appends synthetic ones until the batch divides evenly."""
+    return [position for position, tag in enumerate(batch.tags) if not tag.get("is_padding", False)]
+
+
+def uids(batch: KVBatchMeta) -> list[str]:
+    """Prompt of each row. verl's keys are `{uid}_{sibling}_{turn}`."""
+    return [key.split("_")[0] for key in batch.keys]
+
+
+def select(batch: KVBatchMeta, positions: Sequence[int]) -> KVBatchMeta:
+    """The batch of these rows, in this order."""
+    return KVBatchMeta(
+        partition_id=batch.partition_id,
+        keys=[batch.keys[position] for position in positions],
+        tags=[batch.tags[position] for position in positions],
+    )
+
+
+def require_rollouts(batch: KVBatchMeta) -> None:
+    """Raise RuntimeError when every rollout of the batch has failed."""
+    if not batch.keys:
+        raise RuntimeError(
+            "no prompt of the batch has a rollout: every one failed (the agent loop's tracebacks are in the run's "
+            "train.log, above this one), or none has a stored response (`vaopd collect` with a larger collect.n keeps "
+            "some for more prompts)"
+        )
+
+
+def request(batch: KVBatchMeta, fields: Iterable[str], **settings: Any) -> KVBatchMeta:
+    """The same rows for a worker call: only these fields are fetched, `settings` travel beside them."""
+    return KVBatchMeta(
+        partition_id=batch.partition_id,
+        keys=list(batch.keys),
+        tags=list(batch.tags),
+        fields=list(fields),
+        extra_info=settings,
+    )
+
+
+def fetch(batch: KVBatchMeta, fields: Sequence[str]) -> dict[str, Any]:
+    """Fields of all rows of `batch`: tensors right-padded with zeros to [N, T], everything else as a list."""
+    data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=list(fields))
+    values: dict[str, Any] = {}
+    for field in fields:
+        value = data[field]
+        values[field] = pad(value) if isinstance(value, torch.Tensor) else [getattr(v, "data", v) for v in value]
+    return values
+
+
+def accuracies(batch: KVBatchMeta) -> list[float]:
+    """Verified score of each row."""
+    return fetch(batch, ["rm_scores"])["rm_scores"].sum(dim=1).tolist()
+
+
+def store(batch: KVBatchMeta, **fields: torch.Tensor) -> None:
+    """Write padded [N, T] tensors back as fields of the rows, cut to the rows' response lengths."""
+    lengths = torch.tensor([tag["response_len"] for tag in batch.tags])
+    nested = {name: nest_like(value, lengths) for name, value in fields.items()}
+    tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=tu.get_tensordict(nested))
+
+
+def clear(batch: KVBatchMeta) -> None:
+    """Remove the rows."""
+    tq.kv_clear(keys=batch.keys, partition_id=batch.partition_id)
