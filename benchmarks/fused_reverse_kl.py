@@ -30,7 +30,9 @@ from typing import Any
 import torch
 
 from benchmarks.machine import describe_machine, resident_bytes
-from verl_vaopd.algorithms import divergence, fused_divergence
+from verl_vaopd.algorithms import divergence
+from verl_vaopd.algorithms.divergences import ReverseKL
+from verl_vaopd.algorithms.fused_divergence import CHUNK_SIZE, fused_divergence
 
 RESULTS = Path(__file__).parent / "results"
 TARGETS = {"memory_ratio": 1 / 8, "time_ratio": 1.15}
@@ -40,7 +42,7 @@ FORMS = ("materialised", "fused", "fused_without_hint")
 # float32.
 SIZES = {
     "cpu": (1024, 256, 512, 128, ["float32", "bfloat16"]),
-    "cuda": (8192, 2048, 4096, fused_divergence.DEFAULT_CHUNK_SIZE, ["bfloat16"]),
+    "cuda": (8192, 2048, 4096, CHUNK_SIZE, ["bfloat16"]),
 }
 
 
@@ -130,10 +132,8 @@ def build(options: argparse.Namespace, dtype: str) -> tuple[dict[str, Callable[[
         return (weights * values).sum()
 
     def fused(hint: bool) -> torch.Tensor:
-        values = fused_divergence.reverse_kl(
-            *student, *teacher, chunk_size=options.chunk_size, expected_grad=weights if hint else None
-        )
-        return (weights * values).sum()
+        given = {"chunk_size": options.chunk_size, "expected_grad": weights if hint else None}
+        return (weights * fused_divergence(ReverseKL(), *student, *teacher, **given).divergence).sum()
 
     return {
         "materialised": materialised,

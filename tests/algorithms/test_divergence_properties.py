@@ -1,6 +1,5 @@
 """What must hold for every batch: properties of the divergences and of PAPO's terms, on generated cases."""
 
-from functools import partial
 from itertools import pairwise
 
 import torch
@@ -8,16 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.tolerances import assert_close
-from verl_vaopd.algorithms import divergence, fused_divergence
+from verl_vaopd.algorithms import divergence
+from verl_vaopd.algorithms.divergences import JS, ForwardKL, ReverseKL, TopKReverseKL
+from verl_vaopd.algorithms.fused_divergence import fused_divergence, token_log_probs_with_entropy
 from verl_vaopd.algorithms.papo import perception_kl, perception_loss
 
 seeded = settings(derandomize=True, deadline=None, max_examples=60)
-FUSED = {
-    "reverse_kl": fused_divergence.reverse_kl,
-    "forward_kl": fused_divergence.forward_kl,
-    "js": fused_divergence.js_divergence,
-    "top_k": partial(fused_divergence.top_k_reverse_kl, k=3),
-}
+DIVERGENCES = {"reverse_kl": ReverseKL(), "forward_kl": ForwardKL(), "js": JS(), "top_k": TopKReverseKL(top_k=3)}
 
 
 @st.composite
@@ -34,7 +30,7 @@ def logit_pairs(draw):
     st.integers(1, 9),
     st.integers(1, 12),
     st.integers(0, 2**31),
-    st.sampled_from(sorted(FUSED)),
+    st.sampled_from(sorted(DIVERGENCES)),
     st.lists(st.integers(0, 9), max_size=3),
 )
 def test_micro_batches_add_up_to_the_whole_batch(num_tokens, chunk_size, seed, kind, cuts):
@@ -42,13 +38,13 @@ def test_micro_batches_add_up_to_the_whole_batch(num_tokens, chunk_size, seed, k
     shapes = ((num_tokens, 4), (13, 4), (num_tokens, 6), (13, 6))
     tensors = [torch.randn(shape, generator=generator, dtype=torch.float64) for shape in shapes]
     weights = torch.rand(num_tokens, generator=generator, dtype=torch.float64)
-    fused = FUSED[kind]
 
     def gradients_over(parts):
         student_hidden, student_head = (tensor.clone().requires_grad_() for tensor in tensors[:2])
         total = 0.0
         for part in parts:
-            values = fused(student_hidden[part], student_head, tensors[2][part], tensors[3], chunk_size=chunk_size)
+            hidden_and_heads = student_hidden[part], student_head, tensors[2][part], tensors[3]
+            values = fused_divergence(DIVERGENCES[kind], *hidden_and_heads, chunk_size=chunk_size).divergence
             loss = (weights[part] * values).sum()
             loss.backward()
             total += loss.detach()
@@ -66,18 +62,18 @@ def test_divergences_are_not_negative(num_tokens, vocab_size, scale, seed):
     generator = torch.Generator().manual_seed(seed)
     hidden = torch.randn(num_tokens, 3, generator=generator)
     head = scale * torch.randn(vocab_size, 3, generator=generator)
-    for fused in FUSED.values():
-        assert (fused(hidden, head, hidden * (1 + 1e-6), head) >= 0).all()
+    for kind in DIVERGENCES.values():
+        assert (fused_divergence(kind, hidden, head, hidden * (1 + 1e-6), head).divergence >= 0).all()
 
 
 @seeded
-@given(logit_pairs(), st.integers(1, 9), st.sampled_from(sorted(FUSED)))
+@given(logit_pairs(), st.integers(1, 9), st.sampled_from(sorted(DIVERGENCES)))
 def test_chunk_size_changes_nothing(pair, chunk_size, kind):
     identity = torch.eye(pair[0].shape[1], dtype=torch.float64)
     results = []
     for size in (chunk_size, 1000):
         hidden = pair[0].clone().requires_grad_()
-        values = FUSED[kind](hidden, identity, pair[1], identity, chunk_size=size)
+        values = fused_divergence(DIVERGENCES[kind], hidden, identity, pair[1], identity, chunk_size=size).divergence
         results.append((values.detach(), *torch.autograd.grad(values.sum(), hidden)))
     for actual, expected in zip(*results, strict=True):
         assert_close(actual, expected, "float64")
@@ -107,7 +103,7 @@ def test_log_probs_of_all_tokens_make_a_distribution_of_that_entropy(pair, tempe
     hidden = pair[0][:1]
     vocab_size = hidden.shape[1]
     identity = torch.eye(vocab_size, dtype=torch.float64)
-    log_probs, entropies = fused_divergence.token_log_probs_with_entropy(
+    log_probs, entropies = token_log_probs_with_entropy(
         hidden.expand(vocab_size, -1), identity, torch.arange(vocab_size), temperature=temperature
     )
     assert_close(log_probs.exp().sum(), torch.tensor(1.0), "float64")

@@ -6,15 +6,21 @@ import pytest
 import torch
 
 from tests.tolerances import assert_close
-from verl_vaopd.algorithms import chunked_pass, divergence, fused_divergence
+from verl_vaopd.algorithms import chunked_pass, divergence
+from verl_vaopd.algorithms.divergences import JS, ForwardKL, ReverseKL, TopKReverseKL, divergence_from
+from verl_vaopd.algorithms.fused_divergence import (
+    fused_divergence,
+    token_log_probs,
+    token_log_probs_with_entropy,
+)
 
 NUM_TOKENS, STUDENT_DIM, TEACHER_DIM, VOCAB = 23, 8, 12, 47
 JS_BETA, TOP_K = 0.3, 5
-FUSED = {
-    "reverse_kl": fused_divergence.reverse_kl,
-    "forward_kl": fused_divergence.forward_kl,
-    "js": partial(fused_divergence.js_divergence, beta=JS_BETA),
-    "top_k": partial(fused_divergence.top_k_reverse_kl, k=TOP_K),
+DIVERGENCES = {
+    "reverse_kl": ReverseKL(),
+    "forward_kl": ForwardKL(),
+    "js": JS(js_beta=JS_BETA),
+    "top_k": TopKReverseKL(top_k=TOP_K),
 }
 MATERIALISED = {
     "reverse_kl": divergence.reverse_kl,
@@ -22,7 +28,7 @@ MATERIALISED = {
     "js": partial(divergence.js_divergence, beta=JS_BETA),
     "top_k": partial(divergence.top_k_reverse_kl, k=TOP_K),
 }
-KINDS = fused_divergence.DIVERGENCE_KINDS
+KINDS = tuple(DIVERGENCES)
 DTYPES = [torch.float64, torch.float32, torch.bfloat16]
 
 
@@ -56,16 +62,13 @@ class Case:
         return MATERIALISED[kind](*self.logits(), vocab_size=VOCAB)
 
     def fused(self, kind, **options):
-        return FUSED[kind](*self.tensors, vocab_size=VOCAB, **options)
+        return fused_divergence(DIVERGENCES[kind], *self.tensors, **{"vocab_size": VOCAB} | options).divergence
 
     def with_statistics(self, kind, **options):
-        options = {"vocab_size": VOCAB, "js_beta": JS_BETA, "top_k": TOP_K} | options
-        return fused_divergence.divergence_with_statistics(kind, *self.tensors, self.token_ids, **options)
+        return fused_divergence(DIVERGENCES[kind], *self.tensors, self.token_ids, vocab_size=VOCAB, **options)
 
     def token_log_probs(self, **options):
-        return fused_divergence.token_log_probs_with_entropy(
-            *self.tensors[:2], self.token_ids, vocab_size=VOCAB, **options
-        )
+        return token_log_probs_with_entropy(*self.tensors[:2], self.token_ids, vocab_size=VOCAB, **options)
 
     def materialised_log_probs(self, temperature=1.0):
         """[N, VOCAB] in float32 at least, from logits of the tensors' dtype."""
@@ -139,7 +142,8 @@ def test_gradcheck(kind, chunk_size):
     case = Case(torch.float64, num_tokens=5)
 
     def function(student_hidden, student_head):
-        return FUSED[kind](student_hidden, student_head, *case.tensors[2:], vocab_size=VOCAB, chunk_size=chunk_size)
+        tensors = student_hidden, student_head, *case.tensors[2:]
+        return fused_divergence(DIVERGENCES[kind], *tensors, vocab_size=VOCAB, chunk_size=chunk_size).divergence
 
     assert torch.autograd.gradcheck(function, case.tensors[:2])
 
@@ -163,15 +167,17 @@ def test_statistics(kind, chunk_size):
         assert_close(actual, wanted, "float32")
 
 
-def test_statistics_take_their_options_only_where_they_belong():
-    case = Case()
-    assert torch.equal(case.with_statistics("forward_kl", js_beta=7.0, top_k=0).divergence, case.fused("forward_kl"))
-    with pytest.raises(ValueError, match=r"^beta: got 7\.0"):
-        case.with_statistics("js", js_beta=7.0)
-    with pytest.raises(ValueError, match=r"^k: got 0"):
-        case.with_statistics("top_k", top_k=0)
-    with pytest.raises(ValueError, match=r"^kind: got 'kl', expected one of reverse_kl, forward_kl, js, top_k"):
-        case.with_statistics("kl")
+def test_a_divergence_takes_those_of_the_options_that_are_its_own():
+    options = {"js_beta": 7.0, "top_k": 0}
+    assert divergence_from("forward_kl", options) == ForwardKL()
+    assert divergence_from(None, options) is None
+    assert divergence_from("js", {"js_beta": 0.3, "top_k": 0}) == JS(js_beta=0.3)
+    with pytest.raises(ValueError, match=r"^js_beta: got 7\.0, expected more than 0, less than 1"):
+        divergence_from("js", options)
+    with pytest.raises(ValueError, match=r"^top_k: got 0, expected at least 1 token"):
+        divergence_from("top_k", options)
+    with pytest.raises(ValueError, match=r"^divergence: got 'kl', expected one of reverse_kl, forward_kl, js, top_k"):
+        divergence_from("kl", options)
 
 
 def test_exact_reverse_kl_beside_a_coarse_one_is_not_negative():
@@ -210,7 +216,7 @@ def test_token_log_probs_gradcheck(temperature):
     case = Case(torch.float64, num_tokens=5)
 
     def function(hidden, head):
-        return fused_divergence.token_log_probs_with_entropy(
+        return token_log_probs_with_entropy(
             hidden, head, case.token_ids, vocab_size=VOCAB, chunk_size=2, temperature=temperature
         )[0]
 
@@ -219,7 +225,7 @@ def test_token_log_probs_gradcheck(temperature):
 
 def test_token_log_probs_with_and_without_gradient_are_the_same_numbers():
     case = Case()
-    constant = fused_divergence.token_log_probs(*case.tensors[:2], case.token_ids, vocab_size=VOCAB, chunk_size=7)
+    constant = token_log_probs(*case.tensors[:2], case.token_ids, vocab_size=VOCAB, chunk_size=7)
     assert torch.equal(case.token_log_probs(chunk_size=7)[0], constant)
     with torch.no_grad():
         log_probs, _ = case.token_log_probs(chunk_size=7)
@@ -252,7 +258,7 @@ def test_a_right_hint_saves_the_second_pass_for_log_probs_too(count_passes):
 @pytest.mark.parametrize("chunk_size", [1, 7, 100])
 def test_token_log_probs(dtype, chunk_size):
     case = Case(dtype)
-    log_probs = fused_divergence.token_log_probs(
+    log_probs = token_log_probs(
         case.student_hidden, case.student_head, case.token_ids, vocab_size=VOCAB, chunk_size=chunk_size
     )
     logits = (case.student_hidden @ case.student_head.T)[:, :VOCAB].double()
@@ -318,7 +324,8 @@ def test_no_gradient_reaches_the_teacher(kind):
     assert case.student_head.grad.abs().max() > 0
     with torch.no_grad():
         constant = case.student_hidden.detach(), case.student_head.detach()
-    assert not FUSED[kind](*constant, *case.tensors[2:], vocab_size=VOCAB).requires_grad
+    values = fused_divergence(DIVERGENCES[kind], *constant, *case.tensors[2:], vocab_size=VOCAB).divergence
+    assert not values.requires_grad
 
 
 def test_without_grad_mode_no_gradient_is_computed(count_passes):
@@ -339,7 +346,7 @@ def test_tied_embedding_gets_both_gradients():
         return function(hidden, head).sum()
 
     def fused(hidden, head):
-        return fused_divergence.reverse_kl(hidden, head, *case.tensors[2:], vocab_size=VOCAB)
+        return fused_divergence(ReverseKL(), hidden, head, *case.tensors[2:], vocab_size=VOCAB).divergence
 
     def materialised(hidden, head):
         return divergence.reverse_kl(hidden @ head.T, case.logits()[1], VOCAB)
@@ -354,7 +361,7 @@ def test_autocast_does_not_reach_inside(dtype):
     case = Case(dtype)
 
     def run():
-        results = [fused_divergence.token_log_probs(*case.tensors[:2], case.token_ids, vocab_size=VOCAB)]
+        results = [token_log_probs(*case.tensors[:2], case.token_ids, vocab_size=VOCAB)]
         for weights in (torch.ones(NUM_TOKENS), case.weights):  # backward scales, backward computes again
             values = case.fused("reverse_kl", chunk_size=7)
             results += [values, *case.gradients((weights * values).sum())]
@@ -368,9 +375,8 @@ def test_autocast_does_not_reach_inside(dtype):
 
 def test_teacher_may_have_another_dtype():
     case = Case(torch.float32)
-    values = fused_divergence.reverse_kl(
-        *case.tensors[:2], case.teacher_hidden.bfloat16(), case.teacher_head.bfloat16(), vocab_size=VOCAB
-    )
+    teacher = case.teacher_hidden.bfloat16(), case.teacher_head.bfloat16()
+    values = fused_divergence(ReverseKL(), *case.tensors[:2], *teacher, vocab_size=VOCAB).divergence
     teacher_logits = case.teacher_hidden.bfloat16() @ case.teacher_head.bfloat16().T
     assert_close(values, divergence.reverse_kl(case.logits()[0], teacher_logits, VOCAB), "float32")
 
@@ -385,7 +391,7 @@ def test_no_tokens():
     log_probs, entropy = case.token_log_probs()
     assert log_probs.shape == entropy.shape == (0,)
     assert [gradient.shape[0] for gradient in case.gradients(log_probs.sum())] == [0, VOCAB + 3]
-    assert fused_divergence.token_log_probs(*case.tensors[:2], case.token_ids).shape == (0,)
+    assert token_log_probs(*case.tensors[:2], case.token_ids).shape == (0,)
 
 
 @pytest.mark.gpu
@@ -422,7 +428,7 @@ def test_non_finite_rows_are_named():
     with pytest.raises(ValueError, match="at row 4, 9, expected finite"):
         case.fused("reverse_kl", chunk_size=7)
     with pytest.raises(ValueError, match=r"^token_log_probs: got nan at row 4, 9"):
-        fused_divergence.token_log_probs(*case.tensors[:2], case.token_ids)
+        token_log_probs(*case.tensors[:2], case.token_ids)
     with pytest.raises(ValueError, match=r"^token_log_probs: got nan at row 4, 9"):
         case.token_log_probs()
 
@@ -457,7 +463,7 @@ def test_rejects(kind, changes, message):
         "vocab_size": VOCAB,
     }
     with pytest.raises(ValueError, match=message):
-        fused_divergence.divergence_with_statistics(kind, **(arguments | changes))
+        fused_divergence(DIVERGENCES[kind], **(arguments | changes))
 
 
 @pytest.mark.parametrize(
@@ -480,4 +486,4 @@ def test_token_log_probs_reject(changes, message):
         "vocab_size": VOCAB,
     }
     with pytest.raises(ValueError, match=message):
-        fused_divergence.token_log_probs_with_entropy(**(arguments | changes))
+        token_log_probs_with_entropy(**(arguments | changes))

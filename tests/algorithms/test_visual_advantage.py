@@ -198,7 +198,7 @@ def test_mask_is_not_weights():
         ({"temperature": -1.0}, "^temperature: got -1.0"),
         ({"temperature": float("nan")}, "^temperature: got nan"),
         ({"eps": 0.0}, "^eps: got 0.0"),
-        ({"rollout_shrinkage": -0.1}, r"^rollout_shrinkage: got -0\.1, expected a finite number of at least 0"),
+        ({"rollout_shrinkage": -0.1}, r"^rollout_shrinkage: got -0\.1, expected at least 0 nats"),
         ({"rollout_shrinkage": float("nan")}, "^rollout_shrinkage: got nan"),
         ({"uid": ["a"]}, "^uid: got 1 values, expected 2"),
         ({"uid": torch.tensor([0.5, 0.5])}, "^uid: got a torch.float32 tensor"),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from verl_vaopd.algorithms import divergence, fused_divergence
+from verl_vaopd.algorithms import divergence
+from verl_vaopd.algorithms.divergences import ReverseKL
+from verl_vaopd.algorithms.fused_divergence import fused_divergence
 
 pytestmark = pytest.mark.gpu
 
@@ -36,7 +38,7 @@ def test_equals_the_materialised_form(inputs: dict[str, torch.Tensor]) -> None:
     teacher = (inputs["teacher_hidden"], inputs["teacher_head"])
     reference = divergence.reverse_kl(leaves[0] @ leaves[1].T, teacher[0] @ teacher[1].T, vocab_size=TOKENIZER_IDS)
     expected = [reference.detach(), *_gradients(reference, leaves)]
-    fused = fused_divergence.reverse_kl(*leaves, *teacher, vocab_size=TOKENIZER_IDS)
+    fused = fused_divergence(ReverseKL(), *leaves, *teacher, vocab_size=TOKENIZER_IDS).divergence
     got = [fused.detach(), *_gradients(fused, leaves)]
     # Both round logits to bfloat16; the head's gradient is a sum over tokens that the two add up in different orders.
     for value, wanted, tolerance in zip(got, expected, (1e-4, 2e-2, 2e-2), strict=True):
@@ -49,14 +51,15 @@ def test_never_holds_tokens_by_vocabulary_in_float32(inputs: dict[str, torch.Ten
     torch.cuda.synchronize()
     torch.cuda.reset_peak_memory_stats()
     before = torch.cuda.memory_allocated()
-    kl = fused_divergence.reverse_kl(
+    kl = fused_divergence(
+        ReverseKL(),
         *leaves,
         inputs["teacher_hidden"],
         inputs["teacher_head"],
         vocab_size=TOKENIZER_IDS,
         chunk_size=64,
         expected_grad=weights,
-    )
+    ).divergence
     (weights * kl).sum().backward()
     head_gradient = VOCAB * STUDENT_HIDDEN * (4 + 2)  # accumulated in float32, returned in bfloat16
     assert torch.cuda.max_memory_allocated() - before < TOKENS * VOCAB * 4 + head_gradient

@@ -3,14 +3,6 @@
 import torch
 
 
-def require_fraction(name: str, value: float, *, zero_allowed: bool) -> None:
-    """Raise ValueError unless value lies in [0, 1] (zero_allowed) or (0, 1]."""
-    in_range = 0 <= value <= 1 if zero_allowed else 0 < value <= 1
-    if not in_range:
-        interval = "[0, 1]" if zero_allowed else "(0, 1]"
-        raise ValueError(f"{name}: got {value}, expected a number in {interval}; pass a share such as 0.2, not 20")
-
-
 def require_positive(name: str, value: float) -> None:
     """Raise ValueError unless value is a finite number above 0."""
     if not 0 < value < float("inf"):
@@ -155,21 +147,6 @@ def require_expected_grad(expected_grad: torch.Tensor | None, num_tokens: int) -
             f"expected_grad: got shape {tuple(expected_grad.shape)}, expected ({num_tokens},); "
             "pass the weight of each row of hidden states"
         )
-
-
-def require_js_beta(beta: float) -> None:
-    """Raise ValueError unless beta lies between 0 and 1, both excluded."""
-    if not 0 < beta < 1:
-        raise ValueError(
-            f"beta: got {beta}, expected a number between 0 and 1, both excluded; for the ends take forward_kl (0) "
-            "or reverse_kl (1)"
-        )
-
-
-def require_top_k(k: int) -> None:
-    """Raise ValueError unless k is an integer of at least 1."""
-    if not isinstance(k, int) or k < 1:
-        raise ValueError(f"k: got {k!r}, expected an integer of at least 1; for all tokens take reverse_kl")
 
 
 def require_chunk_size(chunk_size: int) -> None:

@@ -3,12 +3,13 @@
 Axes: N tokens, V vocabulary, d_S and d_T hidden sizes, C tokens of a chunk, R tokens of a block of a chunk.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
 
-from verl_vaopd.algorithms.divergence import coarse_log_ratio, compute_dtype, log_mixture
+from verl_vaopd.algorithms.divergence import compute_dtype
+from verl_vaopd.algorithms.divergences import NLL, ReverseKL, VocabularyDivergence
 
 # Elements worked on at a time in float32: few enough for a CPU's caches and its allocator's free lists (larger blocks
 # go back to the system and fault in again each time), enough to keep a GPU busy.
@@ -32,73 +33,11 @@ class Tensors(NamedTuple):
     token_ids: torch.Tensor | None
 
 
-# From log p_S, p_S and the target, which is log p_T or token ids: the divergence [R] and its gradient to the student's
-# logits [R, V]. Log p_S, p_S and log p_T are [R, V] and stay as they are; token ids are [R].
-KLOfRows = Callable[[torch.Tensor, torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]
-
-
-def reverse_kl_of_rows(
-    log_s: torch.Tensor, p_s: torch.Tensor, log_t: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """KL(student || teacher); a KLOfRows."""
-    return _mean_of_log_ratio(p_s, log_s - log_t)
-
-
-def forward_kl_of_rows(
-    log_s: torch.Tensor, p_s: torch.Tensor, log_t: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """KL(teacher || student); a KLOfRows."""
-    p_t = log_t.exp()
-    value = (p_t * (log_t - log_s)).sum(dim=-1)
-    return value, p_s - p_t
-
-
-def js_of_rows(beta: float) -> KLOfRows:
-    """The generalised Jensen-Shannon divergence of divergence.js_divergence, as a KLOfRows."""
-
-    def of_rows(log_s: torch.Tensor, p_s: torch.Tensor, log_t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        mixture = log_mixture(log_s, log_t, beta)
-        teacher_part = (log_t.exp() * (log_t - mixture)).sum(dim=-1)
-        # What the mixture changes by drops out of the gradient, for its probabilities sum to 1.
-        student_part, logits_grad = _mean_of_log_ratio(p_s, log_s - mixture)
-        return beta * teacher_part + (1 - beta) * student_part, logits_grad.mul_(1 - beta)
-
-    return of_rows
-
-
-def top_k_reverse_kl_of_rows(k: int) -> KLOfRows:
-    """The reverse KL over the teacher's k likeliest tokens and one bucket for the rest, as a KLOfRows.
-
-    See divergence.top_k_reverse_kl.
-    """
-
-    def of_rows(log_s: torch.Tensor, p_s: torch.Tensor, log_t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return _mean_of_log_ratio(p_s, coarse_log_ratio(log_s, log_t, k))
-
-    return of_rows
-
-
-def negative_log_likelihood_of_rows(
-    log_s: torch.Tensor, p_s: torch.Tensor, token_ids: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """-log p_S(token_ids), which is KL(target || student) for all mass on one token; a KLOfRows without a teacher."""
-    ids = token_ids[:, None]
-    return -log_s.gather(1, ids).squeeze(1), p_s.scatter_add(1, ids, p_s.new_full(ids.shape, -1.0))
-
-
-def _mean_of_log_ratio(p_s: torch.Tensor, log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean of log_ratio under the student and its gradient, in which the change of log_ratio itself drops out.
-
-    Overwrites log_ratio.
-    """
-    value = (p_s * log_ratio).sum(dim=-1)
-    return value, log_ratio.sub_(value[:, None]).mul_(p_s)
-
-
 class Plan(NamedTuple):
     """What one pass over the chunks has to do."""
 
-    kl_of_rows: KLOfRows
+    divergence: VocabularyDivergence | NLL
+    """NLL if and only if there is no teacher."""
     vocab_size: int
     chunk_size: int
     grad_enabled: bool
@@ -151,14 +90,14 @@ def pass_over_chunks(
             log_s = _log_softmax(student_logits[block].to(dtype), plan.temperature)
             target = targets[block] if teacher is None else _log_softmax(targets[block].to(dtype))
             p_s = log_s.exp()
-            value, logits_grad = plan.kl_of_rows(log_s, p_s, target)
+            value, logits_grad = plan.divergence.of_rows(log_s, p_s, target)
             # Rounding may leave a KL of about zero slightly negative.
             value = value.clamp_min(0)
             values[chunk][block] = value
             if statistics is not None and teacher is None:
                 statistics[0, chunk][block] = _entropy(log_s, p_s)
             elif statistics is not None:
-                exact = value if plan.kl_of_rows is reverse_kl_of_rows else (p_s * (log_s - target)).sum(dim=-1)
+                exact = value if isinstance(plan.divergence, ReverseKL) else (p_s * (log_s - target)).sum(dim=-1)
                 sampled = log_s.gather(1, token_ids[chunk][block, None]).squeeze(1)
                 entropies = _entropy(log_s, p_s), _entropy(target, target.exp())
                 statistics[:, chunk][:, block] = torch.stack((sampled, *entropies, exact.clamp_min(0)))

@@ -10,9 +10,8 @@ Axes: N tokens, V vocabulary. Everything is at temperature 1. The results are fl
 import torch
 
 from verl_vaopd.algorithms import checks
-
-DEFAULT_JS_BETA = 0.5
-DEFAULT_TOP_K = 32
+from verl_vaopd.algorithms.divergences import JS, TopKReverseKL
+from verl_vaopd.algorithms.options import require_options
 
 
 def reverse_kl(
@@ -53,7 +52,7 @@ def js_divergence(
     student_logits: torch.Tensor,
     teacher_logits: torch.Tensor,
     vocab_size: int | None = None,
-    beta: float = DEFAULT_JS_BETA,
+    beta: float = JS.js_beta,
 ) -> torch.Tensor:
     """Generalised Jensen-Shannon divergence per token, in nats.
 
@@ -69,7 +68,7 @@ def js_divergence(
     Raises:
         ValueError: shapes that do not fit, vocab_size or beta out of range, NaN or infinite logits.
     """
-    checks.require_js_beta(beta)
+    require_options(JS(js_beta=beta))
     student, teacher = _log_softmax(student_logits, teacher_logits, vocab_size)
     mixture = log_mixture(student, teacher, beta)
     teacher_part = (teacher.exp() * (teacher - mixture)).sum(dim=-1)
@@ -96,7 +95,7 @@ def top_k_reverse_kl(
         ValueError: shapes that do not fit, k or vocab_size out of range, NaN or infinite logits, except that -inf
             within the bucket is a probability of 0.
     """
-    checks.require_top_k(k)
+    require_options(TopKReverseKL(top_k=k))
     student, teacher = _log_softmax(student_logits, teacher_logits, vocab_size)
     return _finished("top_k_reverse_kl", (student.exp() * coarse_log_ratio(student, teacher, k)).sum(dim=-1))
 

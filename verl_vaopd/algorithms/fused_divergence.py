@@ -20,147 +20,80 @@ import torch
 
 from verl_vaopd.algorithms import checks, chunked_pass
 from verl_vaopd.algorithms.chunked_autograd import divergence_over_chunks
-from verl_vaopd.algorithms.chunked_pass import KLOfRows, Plan, Tensors
-from verl_vaopd.algorithms.divergence import DEFAULT_JS_BETA, DEFAULT_TOP_K, compute_dtype
+from verl_vaopd.algorithms.chunked_pass import Plan, Tensors
+from verl_vaopd.algorithms.divergence import compute_dtype
+from verl_vaopd.algorithms.divergences import NLL, VocabularyDivergence
 
-DEFAULT_CHUNK_SIZE = 1024
-DIVERGENCE_KINDS = ("reverse_kl", "forward_kl", "js", "top_k")
-"""What divergence_with_statistics can minimise; `top_k` is top_k_reverse_kl."""
+CHUNK_SIZE = 1024
+"""Tokens per chunk."""
 
 
 class FusedOutput(NamedTuple):
     """Per-token results, each [N] float32 (float64 for float64 inputs), in nats.
 
     divergence: of the kind asked for, >= 0; gradient flows to student_hidden and student_head.
-    student_log_probs: log-probability of token_ids under the student, <= 0. No gradient.
-    student_entropy, teacher_entropy: >= 0. No gradient.
-    reverse_kl: the exact KL(student || teacher), whatever the kind, >= 0. No gradient.
+
+    Where token ids are given, without gradient:
+
+    student_log_probs: log-probability of token_ids under the student, <= 0.
+    student_entropy, teacher_entropy: >= 0.
+    reverse_kl: the exact KL(student || teacher), whatever the kind, >= 0.
     """
 
     divergence: torch.Tensor
-    student_log_probs: torch.Tensor
-    student_entropy: torch.Tensor
-    teacher_entropy: torch.Tensor
-    reverse_kl: torch.Tensor
+    student_log_probs: torch.Tensor | None = None
+    student_entropy: torch.Tensor | None = None
+    teacher_entropy: torch.Tensor | None = None
+    reverse_kl: torch.Tensor | None = None
 
 
-def reverse_kl(
+def fused_divergence(
+    divergence: VocabularyDivergence,
     student_hidden: torch.Tensor,
     student_head: torch.Tensor,
     teacher_hidden: torch.Tensor,
     teacher_head: torch.Tensor,
+    token_ids: torch.Tensor | None = None,
     vocab_size: int | None = None,
-    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    chunk_size: int = CHUNK_SIZE,
     expected_grad: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """KL(student || teacher) per token, in nats.
+) -> FusedOutput:
+    """A divergence per token, and what the metrics need of the same logits.
 
     Args:
+        divergence: which one, with its options.
         student_hidden: [N, d_S] float, final hidden states; gradient flows.
         student_head: [V_S, d_S], dtype of student_hidden; gradient flows.
         teacher_hidden: [N, d_T] float; treated as constant.
         teacher_head: [V_T, d_T], dtype of teacher_hidden; treated as constant.
+        token_ids: [N] integer, the sampled tokens; None: the divergence alone.
         vocab_size: number of leading head rows that are token ids; needed when either head is padded.
         chunk_size: tokens per chunk; changes memory and speed, no number.
-        expected_grad: [N] gradient of the loss to the result, up to a constant factor (the token weights); None
+        expected_grad: [N] gradient of the loss to the divergence, up to a constant factor (the token weights); None
             stands for equal weights. Saves time where it is right, changes no number where it is not.
-    Returns: [N] float32 (float64 for float64 inputs), >= 0. Can be differentiated once, not twice.
+    Returns: see FusedOutput. The divergence can be differentiated once, not twice.
     Raises:
-        ValueError: shapes or dtypes that do not fit, vocab_size or chunk_size out of range, NaN or infinity.
+        ValueError: shapes or dtypes that do not fit, vocab_size or chunk_size out of range, token_ids of another shape,
+            not integer or outside the vocabulary, NaN or infinity (but see divergence.top_k_reverse_kl for -inf).
     """
-    tensors = (student_hidden, student_head, teacher_hidden, teacher_head)
-    return _to_teacher(chunked_pass.reverse_kl_of_rows, tensors, None, vocab_size, chunk_size, expected_grad)[0]
-
-
-def forward_kl(
-    student_hidden: torch.Tensor,
-    student_head: torch.Tensor,
-    teacher_hidden: torch.Tensor,
-    teacher_head: torch.Tensor,
-    vocab_size: int | None = None,
-    chunk_size: int = DEFAULT_CHUNK_SIZE,
-    expected_grad: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """KL(teacher || student) per token, in nats. Everything else as in reverse_kl."""
-    tensors = (student_hidden, student_head, teacher_hidden, teacher_head)
-    return _to_teacher(chunked_pass.forward_kl_of_rows, tensors, None, vocab_size, chunk_size, expected_grad)[0]
-
-
-def js_divergence(
-    student_hidden: torch.Tensor,
-    student_head: torch.Tensor,
-    teacher_hidden: torch.Tensor,
-    teacher_head: torch.Tensor,
-    vocab_size: int | None = None,
-    chunk_size: int = DEFAULT_CHUNK_SIZE,
-    expected_grad: torch.Tensor | None = None,
-    beta: float = DEFAULT_JS_BETA,
-) -> torch.Tensor:
-    """Generalised Jensen-Shannon divergence per token, in nats; see divergence.js_divergence.
-
-    Args:
-        beta: weight of the teacher in the mixture, in (0, 1).
-        The others: as in reverse_kl.
-    Returns, raises: as reverse_kl; also ValueError for beta out of range.
-    """
-    tensors = (student_hidden, student_head, teacher_hidden, teacher_head)
-    return _to_teacher(_kl_of_rows("js", js_beta=beta), tensors, None, vocab_size, chunk_size, expected_grad)[0]
-
-
-def top_k_reverse_kl(
-    student_hidden: torch.Tensor,
-    student_head: torch.Tensor,
-    teacher_hidden: torch.Tensor,
-    teacher_head: torch.Tensor,
-    k: int,
-    vocab_size: int | None = None,
-    chunk_size: int = DEFAULT_CHUNK_SIZE,
-    expected_grad: torch.Tensor | None = None,
-) -> torch.Tensor:
-    """KL(student || teacher) per token, in nats, with all but the teacher's k likeliest tokens in one bucket.
-
-    See divergence.top_k_reverse_kl: a lower bound of reverse_kl.
-
-    Args:
-        k: number of tokens with a bucket of their own, at least 1.
-        The others: as in reverse_kl.
-    Returns, raises: as reverse_kl, except that a logit of -inf within the bucket is a probability of 0; also
-        ValueError for k out of range.
-    """
-    tensors = (student_hidden, student_head, teacher_hidden, teacher_head)
-    return _to_teacher(_kl_of_rows("top_k", top_k=k), tensors, None, vocab_size, chunk_size, expected_grad)[0]
-
-
-def divergence_with_statistics(
-    kind: str,
-    student_hidden: torch.Tensor,
-    student_head: torch.Tensor,
-    teacher_hidden: torch.Tensor,
-    teacher_head: torch.Tensor,
-    token_ids: torch.Tensor,
-    vocab_size: int | None = None,
-    chunk_size: int = DEFAULT_CHUNK_SIZE,
-    expected_grad: torch.Tensor | None = None,
-    js_beta: float = DEFAULT_JS_BETA,
-    top_k: int = DEFAULT_TOP_K,
-) -> FusedOutput:
-    """A divergence, and what the metrics need of the same logits.
-
-    Args:
-        kind: one of DIVERGENCE_KINDS.
-        token_ids: [N] integer, the sampled tokens.
-        js_beta: beta of js_divergence; not looked at for another kind.
-        top_k: k of top_k_reverse_kl; not looked at for another kind.
-        The others: as in reverse_kl.
-    Returns: see FusedOutput.
-    Raises:
-        ValueError: as the function of that kind; also an unknown kind, or token_ids of another shape, not integer, or
-            outside the vocabulary.
-    """
-    tensors = (student_hidden, student_head, teacher_hidden, teacher_head)
-    return FusedOutput(
-        *_to_teacher(_kl_of_rows(kind, js_beta, top_k), tensors, token_ids, vocab_size, chunk_size, expected_grad)
-    )
+    checks.require_hidden_and_head("student_hidden", student_hidden, "student_head", student_head)
+    checks.require_hidden_and_head("teacher_hidden", teacher_hidden, "teacher_head", teacher_head)
+    num_tokens = len(student_hidden)
+    if len(teacher_hidden) != num_tokens:
+        raise ValueError(
+            f"hidden states: got {num_tokens} tokens of the student and {len(teacher_hidden)} of the teacher, "
+            "expected the same tokens; select the same valid response tokens on both sides"
+        )
+    size = checks.common_vocab_size(len(student_head), len(teacher_head), vocab_size)
+    checks.require_chunk_size(chunk_size)
+    if token_ids is not None:
+        checks.require_token_ids(token_ids, num_tokens, size)
+    checks.require_expected_grad(expected_grad, num_tokens)
+    plan = Plan(divergence, size, chunk_size, torch.is_grad_enabled())
+    tensors = Tensors(student_hidden, student_head, teacher_hidden, teacher_head, token_ids)
+    output = FusedOutput(*divergence_over_chunks(tensors, plan, expected_grad, want_statistics=token_ids is not None))
+    checks.require_finite_rows("divergence", output.divergence)
+    return output
 
 
 @torch.no_grad()
@@ -169,7 +102,7 @@ def token_log_probs(
     head: torch.Tensor,
     token_ids: torch.Tensor,
     vocab_size: int | None = None,
-    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    chunk_size: int = CHUNK_SIZE,
 ) -> torch.Tensor:
     """Log-probability of each token, in nats.
 
@@ -200,7 +133,7 @@ def token_log_probs_with_entropy(
     head: torch.Tensor,
     token_ids: torch.Tensor,
     vocab_size: int | None = None,
-    chunk_size: int = DEFAULT_CHUNK_SIZE,
+    chunk_size: int = CHUNK_SIZE,
     temperature: float = 1.0,
     expected_grad: torch.Tensor | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -224,7 +157,7 @@ def token_log_probs_with_entropy(
     size = _checked_vocab_size(hidden, head, token_ids, vocab_size, chunk_size)
     checks.require_positive("temperature", temperature)
     checks.require_expected_grad(expected_grad, len(hidden))
-    plan = Plan(chunked_pass.negative_log_likelihood_of_rows, size, chunk_size, torch.is_grad_enabled(), temperature)
+    plan = Plan(NLL(), size, chunk_size, torch.is_grad_enabled(), temperature)
     tensors = Tensors(hidden, head, None, None, token_ids)
     negative_log_probs, entropy = divergence_over_chunks(tensors, plan, expected_grad, want_statistics=True)
     checks.require_finite_rows("token_log_probs", negative_log_probs)
@@ -240,48 +173,3 @@ def _checked_vocab_size(
     checks.require_token_ids(token_ids, len(hidden), size)
     checks.require_chunk_size(chunk_size)
     return size
-
-
-def _kl_of_rows(kind: str, js_beta: float = DEFAULT_JS_BETA, top_k: int = DEFAULT_TOP_K) -> KLOfRows:
-    if kind == "reverse_kl":
-        return chunked_pass.reverse_kl_of_rows
-    if kind == "forward_kl":
-        return chunked_pass.forward_kl_of_rows
-    if kind == "js":
-        checks.require_js_beta(js_beta)
-        return chunked_pass.js_of_rows(js_beta)
-    if kind == "top_k":
-        checks.require_top_k(top_k)
-        return chunked_pass.top_k_reverse_kl_of_rows(top_k)
-    raise ValueError(f"kind: got {kind!r}, expected one of {', '.join(DIVERGENCE_KINDS)}; name one of them")
-
-
-def _to_teacher(
-    kl_of_rows: KLOfRows,
-    tensors: tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor],
-    token_ids: torch.Tensor | None,
-    vocab_size: int | None,
-    chunk_size: int,
-    expected_grad: torch.Tensor | None,
-) -> tuple[torch.Tensor, ...]:
-    """Checks the input and goes over the chunks: (divergence,), or the fields of FusedOutput if there are token ids."""
-    student_hidden, student_head, teacher_hidden, teacher_head = tensors
-    checks.require_hidden_and_head("student_hidden", student_hidden, "student_head", student_head)
-    checks.require_hidden_and_head("teacher_hidden", teacher_hidden, "teacher_head", teacher_head)
-    num_tokens = len(student_hidden)
-    if len(teacher_hidden) != num_tokens:
-        raise ValueError(
-            f"hidden states: got {num_tokens} tokens of the student and {len(teacher_hidden)} of the teacher, "
-            "expected the same tokens; select the same valid response tokens on both sides"
-        )
-    size = checks.common_vocab_size(len(student_head), len(teacher_head), vocab_size)
-    checks.require_chunk_size(chunk_size)
-    if token_ids is not None:
-        checks.require_token_ids(token_ids, num_tokens, size)
-    checks.require_expected_grad(expected_grad, num_tokens)
-    plan = Plan(kl_of_rows, size, chunk_size, torch.is_grad_enabled())
-    output = divergence_over_chunks(
-        Tensors(*tensors, token_ids), plan, expected_grad, want_statistics=token_ids is not None
-    )
-    checks.require_finite_rows("divergence", output[0])
-    return output

@@ -7,27 +7,21 @@ Axes: N rollouts of all prompts, T tokens.
 """
 
 from fractions import Fraction
+from typing import Any
 
 import torch
 
 from verl_vaopd.algorithms import checks
+from verl_vaopd.algorithms.measuring import HighGroup
+from verl_vaopd.algorithms.options import options_from
 
-HIGH_RULES = ("fraction", "mass", "threshold")
-DEFAULT_HIGH_FRAC = 0.2
-DEFAULT_HIGH_MASS = 0.9
-DEFAULT_HIGH_THRESHOLD = 0.1
 # Rounding of a share times a sum, which must not cost a token more.
 _MASS_TOLERANCE = 1e-12
 
 
 @torch.no_grad()
 def high_group(
-    visual_advantage: torch.Tensor,
-    response_mask: torch.Tensor,
-    high_frac: float = DEFAULT_HIGH_FRAC,
-    high_rule: str = "fraction",
-    high_mass: float = DEFAULT_HIGH_MASS,
-    high_threshold: float = DEFAULT_HIGH_THRESHOLD,
+    visual_advantage: torch.Tensor, response_mask: torch.Tensor, *options: HighGroup | float, **named: Any
 ) -> torch.Tensor:
     """The tokens of each rollout that have the highest visual advantage (V_k of Eq. 5).
 
@@ -36,31 +30,24 @@ def high_group(
     Args:
         visual_advantage: [N, T] float, nats; >= 0.
         response_mask: [N, T] bool or 0/1.
-        high_frac: in (0, 1]; rule "fraction": ceil(high_frac * T) tokens.
-        high_rule: one of HIGH_RULES; the options of the other two are not used, but checked.
-        high_mass: in (0, 1]; rule "mass": as few tokens as hold this share of the rollout's summed visual advantage;
-            none if the sum is 0.
-        high_threshold: nats, >= 0; rule "threshold": the tokens above it, if any.
+        options, named: a HighGroup, or its fields by name or by place. Rule "fraction": ceil(high_frac * T)
+            tokens; "mass": as few tokens as hold high_mass of the rollout's summed visual advantage, none if the sum is
+            0; "threshold": the tokens above high_threshold, if any. The options of the other rules are checked too.
     Returns: [N, T] bool; False where masked.
     Raises:
-        ValueError: unequal shapes, an empty response, NaN or infinity at a valid token, an unknown rule, an option out
-            of range.
+        ValueError: unequal shapes, an empty response, NaN or infinity at a valid token, an option out of range.
     """
-    if high_rule not in HIGH_RULES:
-        raise ValueError(f"high_rule: got {high_rule!r}, expected one of {', '.join(HIGH_RULES)}; name one of them")
-    checks.require_fraction("high_frac", high_frac, zero_allowed=False)
-    checks.require_fraction("high_mass", high_mass, zero_allowed=False)
-    checks.require_not_negative("high_threshold", high_threshold)
+    group = options_from(HighGroup, options, named, order=tuple(HighGroup.__dataclass_fields__))
     checks.require_same_shape(visual_advantage=visual_advantage, response_mask=response_mask)
     mask = checks.valid_tokens(response_mask)
     checks.require_finite("visual_advantage", visual_advantage, mask)
     advantage = visual_advantage.float()
-    if high_rule == "threshold":
-        return mask & (advantage > high_threshold)
-    if high_rule == "mass":
-        num_high = _num_holding(high_mass, torch.where(mask, advantage, 0.0))
+    if group.high_rule == "threshold":
+        return mask & (advantage > group.high_threshold)
+    if group.high_rule == "mass":
+        num_high = _num_holding(group.high_mass, torch.where(mask, advantage, 0.0))
     else:
-        num_high = ceil_share(high_frac, mask.sum(dim=1, keepdim=True))
+        num_high = ceil_share(group.high_frac, mask.sum(dim=1, keepdim=True))
     return first_ranked(advantage, mask, num_high)
 
 

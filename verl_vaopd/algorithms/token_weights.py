@@ -13,24 +13,32 @@ Which tokens make up V_k is said in high_groups.
 """
 
 from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
 from verl_vaopd.algorithms import checks
-from verl_vaopd.algorithms.high_groups import (
-    DEFAULT_HIGH_FRAC,
-    DEFAULT_HIGH_MASS,
-    DEFAULT_HIGH_THRESHOLD,
-    ceil_share,
-    first_ranked,
-    high_group,
-)
+from verl_vaopd.algorithms.high_groups import ceil_share, first_ranked, high_group
+from verl_vaopd.algorithms.measuring import HighGroup
+from verl_vaopd.algorithms.options import options_from, require_options
 from verl_vaopd.algorithms.visual_advantage import rollout_weights, sibling_table
+from verl_vaopd.algorithms.weightings.masked import Masked
+from verl_vaopd.algorithms.weightings.visual_advantage import VisualAdvantage
 
-__all__ = ["MASKED_GROUPS", "high_group", "masked_opd_weights", "token_weights"]
+__all__ = [
+    "TokenWeighting",
+    "high_group",
+    "masked_opd_weights",
+    "token_weights",
+    "uniform_weights",
+    "visual_advantage_weights",
+]
 
-MASKED_GROUPS = ("high", "low", "random")
-"""Which tokens masked_opd_weights can leave out."""
+
+@dataclass
+class TokenWeighting(VisualAdvantage, HighGroup):
+    """All that the weights of VA-OPD depend on: who is in the high group, and how siblings and groups weigh."""
 
 
 @torch.no_grad()
@@ -38,16 +46,8 @@ def token_weights(
     visual_advantage: torch.Tensor,
     response_mask: torch.Tensor,
     uid: Sequence[Hashable] | torch.Tensor,
-    high_frac: float = DEFAULT_HIGH_FRAC,
-    high_coef: float = 0.5,
-    temperature: float = 1.0,
-    eps: float = 1e-6,
-    rollout_weighting: bool = True,
-    token_grouping: bool = True,
-    high_rule: str = "fraction",
-    high_mass: float = DEFAULT_HIGH_MASS,
-    high_threshold: float = DEFAULT_HIGH_THRESHOLD,
-    rollout_shrinkage: float = 0.0,
+    *options: TokenWeighting | float,
+    **named: Any,
 ) -> torch.Tensor:
     """Weight of each token's divergence in the loss of VA-OPD, its two ablations and Standard OPD.
 
@@ -58,26 +58,46 @@ def token_weights(
         response_mask: [N, T] bool or 0/1.
         uid: N hashables or an integer tensor [N], one value per prompt, rows in any order. The uids present are the
             prompts of the whole batch: call this before the batch is split.
-        high_frac, high_rule, high_mass, high_threshold: which tokens are in a rollout's high group, see high_group.
-        high_coef: share of a rollout's weight that its high group gets, in [0, 1]; all of it if no token is left for
-            the low group, none if the high group is empty.
-        temperature: of the softmax over siblings.
-        eps, rollout_shrinkage: nats, added to the standard deviation over siblings, see rollout_weights.
-        rollout_weighting: siblings weighted by Eq. 3-4; otherwise all alike.
-        token_grouping: tokens weighted in two groups (Eq. 5); otherwise all tokens of a rollout alike.
+        options, named: a TokenWeighting, or its fields by name; by place too are high_frac, high_coef, temperature,
+            eps, rollout_weighting and token_grouping, in this order.
     Returns: [N, T] float32, >= 0; 0 where masked; sums to 1/B per uid. No gradient.
     Raises:
-        ValueError: unequal shapes, an empty response, NaN or infinity at a valid token, a parameter out of range.
+        ValueError: unequal shapes, an empty response, NaN or infinity at a valid token, an option out of range.
     """
-    checks.require_fraction("high_coef", high_coef, zero_allowed=True)
+    order = ("high_frac", "high_coef", "temperature", "eps", "rollout_weighting", "token_grouping")
+    weighting = options_from(TokenWeighting, options, named, order)
+    high = high_group(
+        visual_advantage, response_mask, **{name: getattr(weighting, name) for name in HighGroup.__dataclass_fields__}
+    )
+    return visual_advantage_weights(visual_advantage, high, response_mask, uid, weighting)
+
+
+@torch.no_grad()
+def visual_advantage_weights(
+    visual_advantage: torch.Tensor,
+    high: torch.Tensor,
+    response_mask: torch.Tensor,
+    uid: Sequence[Hashable] | torch.Tensor,
+    weighting: VisualAdvantage,
+) -> torch.Tensor:
+    """token_weights for a high group [N, T] bool that is known."""
     # Asked for even where its result is not used, so that a switch never hides broken input.
-    weights_of_rollouts = rollout_weights(visual_advantage, response_mask, uid, temperature, eps, rollout_shrinkage)
-    high = high_group(visual_advantage, response_mask, high_frac, high_rule, high_mass, high_threshold)
+    weights_of_rollouts = rollout_weights(visual_advantage, response_mask, uid, weighting)
     mask = response_mask.bool()
-    if not rollout_weighting:
+    if not weighting.rollout_weighting:
         weights_of_rollouts = _equal_rollout_weights(uid, mask)
-    within_rollout = _grouped_weights(high, mask, high_coef) if token_grouping else _spread(mask)
+    within_rollout = _grouped_weights(high, mask, weighting.high_coef) if weighting.token_grouping else _spread(mask)
     return _share_of_prompt(weights_of_rollouts, uid) * within_rollout
+
+
+@torch.no_grad()
+def uniform_weights(response_mask: torch.Tensor, uid: Sequence[Hashable] | torch.Tensor) -> torch.Tensor:
+    """Standard OPD: mean over a rollout's tokens, then over siblings, then over prompts.
+
+    Args, returns and raises as token_weights, without visual advantage.
+    """
+    mask = checks.valid_tokens(response_mask)
+    return _share_of_prompt(_equal_rollout_weights(uid, mask), uid) * _spread(mask)
 
 
 @torch.no_grad()
@@ -85,8 +105,8 @@ def masked_opd_weights(
     visual_advantage: torch.Tensor,
     response_mask: torch.Tensor,
     uid: Sequence[Hashable] | torch.Tensor,
-    which: str,
-    frac: float = 0.1,
+    which: Masked | str,
+    frac: float = Masked.frac,
     generator: torch.Generator | None = None,
 ) -> torch.Tensor:
     """Standard OPD that leaves out some tokens of each rollout: what is lost without them shows what they teach.
@@ -98,28 +118,24 @@ def masked_opd_weights(
         visual_advantage: [N, T] float, nats. Constant.
         response_mask: [N, T] bool or 0/1.
         uid: N hashables or an integer tensor [N], one value per prompt, as for token_weights.
-        which: "high" leaves out the tokens of highest visual advantage, "low" those of lowest, "random" any. Of equal
-            tokens the earlier go first, under "low" too: many are 0, and the end of a response must not be the first to
-            go, or its end of sequence would never be learnt.
-        frac: share of a rollout's tokens to leave out, in [0, 1); rounded up to whole tokens.
+        which, frac: a weighting Masked, or its two fields. Of equal tokens the earlier go first, under "low" too: many
+            are 0, and the end of a response must not be the first to go, or its end of sequence would never be learnt.
+            frac is rounded up to whole tokens.
         generator: for "random"; one number is drawn per response token, in order. None: torch's default generator.
     Returns: [N, T] float32, >= 0; 0 where masked or left out; sums to 1/B per uid. No gradient.
     Raises:
-        ValueError: unequal shapes, an empty response, NaN or infinity at a valid token, unknown which, frac out of
-            range.
+        ValueError: unequal shapes, an empty response, NaN or infinity at a valid token, an option out of range.
     """
-    if which not in MASKED_GROUPS:
-        raise ValueError(f"which: got {which!r}, expected one of {', '.join(MASKED_GROUPS)}; name one of them")
-    if not 0 <= frac < 1:
-        raise ValueError(f"frac: got {frac}, expected a number in [0, 1); pass a share such as 0.1, not 10")
+    weighting = which if isinstance(which, Masked) else Masked(which=which, frac=frac)
+    require_options(weighting)
     checks.require_same_shape(visual_advantage=visual_advantage, response_mask=response_mask)
     mask = checks.valid_tokens(response_mask)
     checks.require_finite("visual_advantage", visual_advantage, mask)
-    scores = {"high": visual_advantage.float(), "low": -visual_advantage.float()}.get(which)
+    scores = {"high": visual_advantage.float(), "low": -visual_advantage.float()}.get(weighting.which)
     if scores is None:
         scores = _random_scores(mask, generator)
     num_tokens = mask.sum(dim=1, keepdim=True)
-    num_left_out = torch.minimum(ceil_share(frac, num_tokens), num_tokens - 1)
+    num_left_out = torch.minimum(ceil_share(weighting.frac, num_tokens), num_tokens - 1)
     kept = mask & ~first_ranked(scores, mask, num_left_out)
     return _share_of_prompt(_equal_rollout_weights(uid, mask), uid) * _spread(kept)
 

@@ -8,10 +8,13 @@ Eq. 4  w_k = softmax over siblings of z_k / temperature
 """
 
 from collections.abc import Hashable, Sequence
+from typing import Any
 
 import torch
 
 from verl_vaopd.algorithms import checks
+from verl_vaopd.algorithms.options import options_from
+from verl_vaopd.algorithms.weightings.visual_advantage import VisualAdvantage
 
 
 @torch.no_grad()
@@ -73,9 +76,8 @@ def rollout_weights(
     visual_advantage: torch.Tensor,
     response_mask: torch.Tensor,
     uid: Sequence[Hashable] | torch.Tensor,
-    temperature: float = 1.0,
-    eps: float = 1e-6,
-    rollout_shrinkage: float = 0.0,
+    *options: VisualAdvantage | float,
+    **named: Any,
 ) -> torch.Tensor:
     """Weight of each rollout among its siblings, by mean visual advantage (Eq. 3-4).
 
@@ -86,19 +88,16 @@ def rollout_weights(
         visual_advantage: [N, T] float, nats. Constant.
         response_mask: [N, T] bool or 0/1.
         uid: N hashables or an integer tensor [N], one value per prompt, rows in any order.
-        temperature: of the softmax; lower is sharper.
-        eps: nats, added to the standard deviation of the siblings.
-        rollout_shrinkage: nats, >= 0, added to it as well. The paper's z-score gives siblings that differ by 0.001 nats
-            the same weights as siblings that differ by 1: a spread that is mere noise acts at full strength. With this
-            at the size of a spread worth acting on, a smaller one shrinks the weights towards 1/K.
+        options, named: a weighting VisualAdvantage, or its fields by name (temperature, eps and rollout_shrinkage by
+            place too); the others are not looked at. temperature: lower is sharper. rollout_shrinkage: the paper's
+            z-score gives siblings that differ by 0.001 nats the same weights as siblings that differ by 1: a spread
+            that is mere noise acts at full strength. With this at the size of a spread worth acting on, a smaller one
+            shrinks the weights towards 1/K.
     Returns: [N] float32; sums to 1 per uid. No gradient.
     Raises:
-        ValueError: unequal shapes, an empty response, NaN or infinity at a valid token, temperature or eps <= 0,
-            rollout_shrinkage < 0.
+        ValueError: unequal shapes, an empty response, NaN or infinity at a valid token, an option out of range.
     """
-    checks.require_positive("temperature", temperature)
-    checks.require_positive("eps", eps)
-    checks.require_not_negative("rollout_shrinkage", rollout_shrinkage)
+    weighting = options_from(VisualAdvantage, options, named, order=("temperature", "eps", "rollout_shrinkage"))
     checks.require_same_shape(visual_advantage=visual_advantage, response_mask=response_mask)
     mask = checks.valid_tokens(response_mask)
     checks.require_finite("visual_advantage", visual_advantage, mask)
@@ -110,8 +109,8 @@ def rollout_weights(
     means = torch.where(present, rollout_means[siblings], 0.0)
     deviation = torch.where(present, means - means.sum(dim=1, keepdim=True) / num_siblings, 0.0)
     std = (deviation.square().sum(dim=1, keepdim=True) / num_siblings).sqrt()
-    z_scores = deviation / (std + eps + rollout_shrinkage)
-    weights = torch.softmax((z_scores / temperature).masked_fill(~present, -torch.inf), dim=1)
+    z_scores = deviation / (std + weighting.eps + weighting.rollout_shrinkage)
+    weights = torch.softmax((z_scores / weighting.temperature).masked_fill(~present, -torch.inf), dim=1)
     result = torch.zeros_like(rollout_means)
     result[siblings[present]] = weights[present]
     return result
