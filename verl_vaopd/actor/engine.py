@@ -15,7 +15,8 @@ from verl.utils import tensordict_utils as tu
 from verl.workers.engine import EngineRegistry
 
 from verl_vaopd.actor.loss import MASKED_LOG_PROBS
-from verl_vaopd.algorithms import fused_divergence
+from verl_vaopd.algorithms.divergences import NLL, ReverseKL, SampledDivergence, VocabularyDivergence
+from verl_vaopd.algorithms.fused_divergence import fused_divergence, token_log_probs_with_entropy
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.engine.nested import flat_values
 from verl_vaopd.engine.response_engine import ResponseEngine
@@ -25,8 +26,6 @@ MODEL_TYPE = "vaopd_student"
 STUDENT_OUTPUTS = frozenset({"student_log_probs", "student_entropy"})
 TEACHER_OUTPUTS = frozenset({"reverse_kl", "teacher_entropy"})
 """Per-token outputs of every forward pass, all float32 nats; the latter only where the teacher's hidden states are."""
-SAMPLED = ("nll", "k1", "k2")
-"""Divergences that look at the sampled token alone."""
 
 
 @EngineRegistry.register(model_type=MODEL_TYPE, backend=["fsdp", "fsdp2"], device=["cuda", "cpu"])
@@ -81,7 +80,7 @@ class StudentEngine(ResponseEngine):
             outputs |= self._against_teacher(hidden, head, token_ids, extra)
         # The sampled tokens' log-probs with gradient, by temperature.
         temperatures: set[float] = set()
-        if "divergence" in self._wanted and objective.divergence in SAMPLED:
+        if "divergence" in self._wanted and isinstance(objective.divergence, SampledDivergence):
             temperatures.add(1.0)
         if "policy_log_probs" in self._wanted:
             temperatures.add(objective.policy_temperature)
@@ -89,21 +88,22 @@ class StudentEngine(ResponseEngine):
             temperatures.add(1.0)
         log_probs: dict[float, torch.Tensor] = {}
         for temperature in temperatures:
-            log_probs[temperature], entropy = fused_divergence.token_log_probs_with_entropy(
+            log_probs[temperature], entropy = token_log_probs_with_entropy(
                 hidden,
                 head,
                 token_ids,
                 vocab_size=self.vocab_size,
                 temperature=temperature,
                 # Of the log-likelihood; the gradient to a policy's log-probs is not known yet.
-                expected_grad=extra.get("token_weights") if objective.divergence == "nll" else None,
+                expected_grad=extra.get("token_weights") if isinstance(objective.divergence, NLL) else None,
             )
             if temperature == 1:
                 outputs |= {"student_log_probs": log_probs[temperature].detach(), "student_entropy": entropy}
         if "divergence" in self._wanted:
             divergence = outputs.get("divergence")
             if divergence is None:
-                divergence = sampled_divergence(objective.divergence, log_probs[1.0], extra.get("teacher_log_probs"))
+                assert isinstance(objective.divergence, SampledDivergence), "the others need the teacher's states"
+                divergence = objective.divergence.of_tokens(log_probs[1.0], extra.get("teacher_log_probs"))
             limit = objective.token_clip
             outputs["divergence"] = divergence if limit is None else divergence.clamp_max(limit)
         if "policy_log_probs" in self._wanted:
@@ -114,12 +114,12 @@ class StudentEngine(ResponseEngine):
         self, hidden: torch.Tensor, head: torch.Tensor, token_ids: torch.Tensor, extra: dict[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
         """What the whole distributions give: statistics, and the divergence if it is one over the vocabulary."""
-        objective = self.objective
-        kind = objective.divergence
-        wanted = "divergence" in self._wanted and kind not in SAMPLED
-        with torch.set_grad_enabled(torch.is_grad_enabled() and wanted):
-            fused = fused_divergence.divergence_with_statistics(
-                kind if kind is not None and wanted else "reverse_kl",
+        divergence = self.objective.divergence
+        if "divergence" not in self._wanted or not isinstance(divergence, VocabularyDivergence):
+            divergence = None
+        with torch.set_grad_enabled(torch.is_grad_enabled() and divergence is not None):
+            fused = fused_divergence(
+                divergence or ReverseKL(),
                 hidden,
                 head,
                 extra["teacher_hidden"],
@@ -127,17 +127,15 @@ class StudentEngine(ResponseEngine):
                 token_ids,
                 vocab_size=self.vocab_size,
                 expected_grad=extra.get("token_weights"),
-                js_beta=objective.js_beta,
-                top_k=objective.top_k,
             )
         outputs = fused._asdict()
-        if not wanted:
+        if divergence is None:
             del outputs["divergence"]
         if "degraded_hidden" in extra:
             with torch.no_grad():
-                outputs["degraded_reverse_kl"] = fused_divergence.reverse_kl(
-                    hidden, head, extra["degraded_hidden"], self.teacher_head, vocab_size=self.vocab_size
-                )
+                outputs["degraded_reverse_kl"] = fused_divergence(
+                    ReverseKL(), hidden, head, extra["degraded_hidden"], self.teacher_head, vocab_size=self.vocab_size
+                ).divergence
         return outputs
 
     def forward_step(
@@ -170,29 +168,3 @@ class StudentEngine(ResponseEngine):
         outputs = super().train_batch(data, loss_function)
         self.token_outputs = outputs["model_output"]
         return outputs
-
-
-def sampled_divergence(
-    kind: str | None, student_log_probs: torch.Tensor, teacher_log_probs: torch.Tensor | None
-) -> torch.Tensor:
-    """Per-token value of one of SAMPLED.
-
-    Args:
-        kind: `nll`: -log p_S. `k1`: log p_S - log p_T, whose gradient is that of a policy gradient with this reward,
-            (log p_S - log p_T) grad log p_S; differentiated as it stands it would be 0 on average. `k2`: half the
-            square of the same, with the same gradient by ordinary differentiation. Both are unbiased for the
-            gradient of the reverse KL where tokens are sampled at temperature 1 from the whole vocabulary
-            (Schulman 2020, "Approximating KL divergence"), and the weights do not depend on the tokens, not even
-            through the response's length.
-        student_log_probs: [N] float32 nats; gradient flows.
-        teacher_log_probs: [N] float32 nats; constant. Not read by `nll`.
-    Returns: [N] float32 nats.
-    """
-    if kind == "nll":
-        return -student_log_probs
-    assert teacher_log_probs is not None, "scored before the update"
-    log_ratio = student_log_probs - teacher_log_probs
-    if kind == "k2":
-        return log_ratio.square() / 2
-    # The value of the log-ratio with the gradient of log_ratio.detach() * log p_S.
-    return log_ratio.detach() * (1 + student_log_probs - student_log_probs.detach())

@@ -70,11 +70,11 @@ class ViewAgentLoopWorker(_Base):
         get_rollout_replica_class(config.actor_rollout_ref.rollout.name)
         files = {"train": config.data.train_files, "val": config.data.val_files}
         self.degraded_view = View(config.view, config.run.seed, files)
-        self.degraded_in_training = config.method.degraded_view
-        masked = Objective.from_config(config).needs_masked_view
-        self.masked_view = View(config.papo.view, config.run.seed, files) if masked else None
-        self.privilege = config.privilege if config.privilege.reference is not None else None
-        self.stored = stored_responses(config.collect.path) if config.method.stored_responses else None
+        objective = Objective.from_config(config)
+        self.degraded_in_training = objective.measures_advantage
+        self.masked_view = View(config.papo.view, config.run.seed, files) if objective.needs_masked_view else None
+        self.privilege = config.privilege if objective.privileged else None
+        self.stored = stored_responses(config.collect.path) if objective.stored_responses else None
 
     def connect(self, llm_client: LLMServerClient, reward_handles: list[ray.actor.ActorHandle] | None) -> None:
         """Whom to ask for responses and, if not this process, for rewards; before the first prompt."""

@@ -14,7 +14,7 @@ from tensordict import TensorDict
 from verl.utils import tensordict_utils as tu
 from verl.workers.engine import EngineRegistry
 
-from verl_vaopd.algorithms import fused_divergence
+from verl_vaopd.algorithms.fused_divergence import token_log_probs
 from verl_vaopd.engine.response_engine import ResponseEngine
 from verl_vaopd.engine.views import FIELD, other_view
 
@@ -30,7 +30,7 @@ class TeacherEngine(ResponseEngine):
         self, hidden: torch.Tensor, head: torch.Tensor, token_ids: torch.Tensor, extra: dict[str, torch.Tensor]
     ) -> dict[str, torch.Tensor]:
         """`log_probs` [N] float32 nats at temperature 1, and `hidden_states` [N, d]."""
-        log_probs = fused_divergence.token_log_probs(hidden, head, token_ids, vocab_size=self.vocab_size)
+        log_probs = token_log_probs(hidden, head, token_ids, vocab_size=self.vocab_size)
         return {"log_probs": log_probs, "hidden_states": hidden}
 
     @torch.no_grad()

@@ -77,7 +77,7 @@ class DistillationTrainer(PPOTrainerSync):
             student_group=self.actor_rollout_wg,
             pool=None if colocated else self.resource_pool_manager.get_resource_pool(Role.TeacherModel),
         )
-        if self.resumed_from is not None and self.config.teacher.ema_decay is not None:
+        if self.resumed_from is not None and self.objective.ema_decay is not None:
             self.actor_rollout_wg.load_teacher(str(self.resumed_from))
 
     def _init_tokenizer(self) -> None:
@@ -104,10 +104,10 @@ class DistillationTrainer(PPOTrainerSync):
         batch = self._leave_out_prompts(batch)
         # Balancing may append padding rows and reorders: whatever is per token comes after it.
         batch = self._balance_batch(batch, metrics={})
-        if self._scored:
+        if self.objective.scores_rollouts:
             with marked_timer("teacher", timing_raw):
                 self._score(batch)
-        if self.objective.distils or self.config.method.degraded_view:
+        if self.objective.distils or self.objective.measures_advantage:
             with marked_timer("token_weights", timing_raw):
                 self._weigh_tokens(batch)
         if self.objective.reward_coef:
@@ -118,11 +118,6 @@ class DistillationTrainer(PPOTrainerSync):
         with marked_timer("update_actor", timing_raw):
             self._update_actor(batch, metrics=metrics)
         return batch
-
-    @property
-    def _scored(self) -> bool:
-        """Whether the teacher scores training rollouts: for the loss, or to monitor visual advantage."""
-        return self.objective.needs_teacher or self.config.method.degraded_view
 
     def _leave_out_prompts(self, batch: KVBatchMeta) -> KVBatchMeta:
         """DAPO's filter (`papo.min_accuracy`, `papo.max_accuracy`): prompts that teach nothing by comparison."""
@@ -142,12 +137,13 @@ class DistillationTrainer(PPOTrainerSync):
 
     def _score(self, batch: KVBatchMeta) -> None:
         """Both views by the teacher; with a visual advantage of whole distributions, the student's divergences too."""
-        gap = self.config.method.degraded_view and self.config.vaopd.advantage == "divergence_gap"
+        objective = self.objective
+        gap = objective.measures_advantage and objective.needs_gap
         self.teacher.score(
             batch,
-            degraded_view=self.config.method.degraded_view,
+            degraded_view=objective.measures_advantage,
             keep_hidden_states=True,
-            privileged=self.config.privilege.reference is not None,
+            privileged=objective.privileged,
             keep_degraded_hidden_states=gap,
         )
         if gap:
@@ -159,23 +155,23 @@ class DistillationTrainer(PPOTrainerSync):
         real = rows.real_positions(batch)
         rollouts = rows.select(batch, real)
         scores = None
-        if self.config.method.degraded_view:
-            scores = advantage_and_group(rollouts, self.config.vaopd)
+        if self.objective.measures_advantage:
+            scores = advantage_and_group(rollouts, self.objective.measuring)
         if not self.objective.distils:
             self.scores = scores or {}
             return
         generator = torch.Generator().manual_seed(self.config.run.seed * 1_000_003 + self.global_steps)
-        self.scores = weigh(rollouts, self.config.vaopd, scores, generator)
+        self.scores = weigh(rollouts, self.objective.weighting, scores, generator)
         rows.store(rollouts, token_weights=self.scores["token_weights"])
         padding = rows.select(batch, sorted(set(range(len(batch))) - set(real)))
         if len(padding):
             rows.store(padding, token_weights=torch.zeros(len(padding), 1))
 
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
-        super()._update_actor(rows.request(batch, self.teacher.update_fields(self._scored)), metrics)
+        super()._update_actor(rows.request(batch, self.teacher.update_fields(self.objective.scores_rollouts)), metrics)
         self.actor_rollout_wg.token_outputs(rows.request(batch, ["response_mask"]))
-        if self.config.teacher.ema_decay is not None:
-            self.actor_rollout_wg.update_teacher(self.config.teacher.ema_decay)
+        if self.objective.ema_decay is not None:
+            self.actor_rollout_wg.update_teacher(self.objective.ema_decay)
         return batch
 
     def _compute_metrics(
@@ -183,9 +179,9 @@ class DistillationTrainer(PPOTrainerSync):
     ) -> None:
         """Replace PPO's metrics by ours, report the step, dump tokens. Runs after the step's validation."""
         rollouts = rows.select(batch, rows.real_positions(batch))
-        outputs = STUDENT_OUTPUTS | (TEACHER_OUTPUTS if self._scored else set())
+        outputs = STUDENT_OUTPUTS | (TEACHER_OUTPUTS if self.objective.scores_rollouts else set())
         outputs |= {"divergence"} if self.objective.distils else set()
-        outputs |= {"teacher_log_probs"} if self._scored else set()
+        outputs |= {"teacher_log_probs"} if self.objective.scores_rollouts else set()
         # Stored responses were not sampled by the student's rollout engine.
         outputs |= set() if self.objective.stored_responses else {"rollout_log_probs"}
         values = {**load_rollouts(rollouts, self.eos_token_ids, sorted(outputs)), **self.scores}
@@ -235,7 +231,7 @@ class DistillationTrainer(PPOTrainerSync):
 
     def _save_checkpoint(self) -> None:
         super()._save_checkpoint()
-        if self.config.teacher.ema_decay is not None:
+        if self.objective.ema_decay is not None:
             self.actor_rollout_wg.save_teacher(str(self.checkpoints_dir / f"global_step_{self.global_steps}"))
         mark_complete(self.checkpoints_dir / f"global_step_{self.global_steps}")
         self.events.write("checkpoint", step=self.global_steps)

@@ -146,14 +146,14 @@ def _dump_heldout(trainer: DistillationTrainer, batch: KVBatchMeta, batch_dict: 
     if not len(subset):
         return []
     padded = _padded(trainer, subset)
-    gap = config.vaopd.advantage == "divergence_gap"
+    gap = trainer.objective.needs_gap
     trainer.teacher.score(padded, degraded_view=True, keep_hidden_states=True, keep_degraded_hidden_states=gap)
     fields = trainer.teacher.forward_fields(scored=True, degraded=gap)
     trainer.actor_rollout_wg.forward_tokens(rows.request(padded, fields))
     values = load_rollouts(subset, trainer.eos_token_ids, [*STUDENT_OUTPUTS, *TEACHER_OUTPUTS, "rollout_log_probs"])
-    scores = advantage_and_group(subset, config.vaopd)
+    scores = advantage_and_group(subset, trainer.objective.measuring)
     if trainer.objective.distils:
-        scores = weigh(subset, config.vaopd, scores, torch.Generator().manual_seed(config.run.seed))
+        scores = weigh(subset, trainer.objective.weighting, scores, torch.Generator().manual_seed(config.run.seed))
     values |= scores
     added = rows.select(padded, [row for row in range(len(padded)) if row >= len(subset)])
     if len(added):

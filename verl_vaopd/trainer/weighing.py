@@ -1,18 +1,20 @@
 """From the teacher's scores to one weight per token, on the driver, where whole sibling groups are at hand.
 
-VA-OPD (arXiv:2605.21924) Eq. 2-6. A new weighting of tokens is a change here and in algorithms/token_weights.py.
+VA-OPD (arXiv:2605.21924) Eq. 2-6.
 """
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
 from transfer_queue import KVBatchMeta
 
-from verl_vaopd.algorithms.token_weights import high_group, masked_opd_weights, token_weights
+from verl_vaopd.algorithms.high_groups import high_group
+from verl_vaopd.algorithms.measuring import HighGroup, Measuring
 from verl_vaopd.algorithms.visual_advantage import divergence_gap, visual_advantage
+from verl_vaopd.algorithms.weightings import Measured, Weighting
 from verl_vaopd.trainer import rows
 
 OF_SAMPLED_TOKEN = ("teacher_log_probs", "degraded_teacher_log_probs")
@@ -36,50 +38,32 @@ def advantage_scores(batch: KVBatchMeta, advantage: str) -> dict[str, torch.Tens
     return values
 
 
-def advantage_and_group(batch: KVBatchMeta, options: DictConfig) -> dict[str, torch.Tensor]:
-    """advantage_scores by the configuration's definition, and high_group [N, T] bool by its rule.
-
-    Args:
-        batch: as advantage_scores.
-        options: `vaopd` of the configuration.
-    """
-    values = advantage_scores(batch, options.advantage)
-    values["high_group"] = high_group(values["visual_advantage"], values["response_mask"], **_group(options))
+def advantage_and_group(batch: KVBatchMeta, measuring: Measuring) -> dict[str, torch.Tensor]:
+    """advantage_scores by the configuration's definition, and high_group [N, T] bool by its rule."""
+    values = advantage_scores(batch, measuring.advantage)
+    group = {option.name: getattr(measuring, option.name) for option in fields(HighGroup)}
+    values["high_group"] = high_group(values["visual_advantage"], values["response_mask"], **group)
     return values
 
 
 def weigh(
-    batch: KVBatchMeta, options: DictConfig, scores: dict[str, torch.Tensor] | None, generator: torch.Generator
+    batch: KVBatchMeta, weighting: Weighting, scores: dict[str, torch.Tensor] | None, generator: torch.Generator
 ) -> dict[str, torch.Tensor]:
     """Token weights of the method.
 
     Args:
         batch: real rows only, whole sibling groups.
-        options: `vaopd` of the configuration.
         scores: from advantage_and_group, or None for a method that needs none; the configuration is validated for it.
         generator: for controls that leave out random tokens.
     Returns: scores, with padded [N, T] token_weights.
     """
     values = dict(scores) if scores is not None else rows.fetch(batch, ["response_mask"])
-    mask, uid = values["response_mask"], rows.uids(batch)
-    advantage = values.get("visual_advantage", torch.zeros(mask.shape))
-    if options.mask is not None:
-        values["token_weights"] = masked_opd_weights(
-            advantage, mask, uid, which=options.mask, frac=options.mask_frac, generator=generator
-        )
-    else:
-        rollouts = {name: options[name] for name in ("temperature", "eps", "rollout_shrinkage", "rollout_weighting")}
-        values["token_weights"] = token_weights(
-            advantage,
-            mask,
-            uid,
-            high_coef=options.high_coef,
-            token_grouping=options.token_grouping,
-            **_group(options),
-            **rollouts,
-        )
+    measured = Measured(
+        values["response_mask"],
+        rows.uids(batch),
+        values.get("visual_advantage"),
+        values.get("high_group"),
+        generator,
+    )
+    values["token_weights"] = weighting.token_weights(measured)
     return values
-
-
-def _group(options: DictConfig) -> dict[str, Any]:
-    return {name: options[name] for name in ("high_frac", "high_rule", "high_mass", "high_threshold")}
