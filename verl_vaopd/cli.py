@@ -1,5 +1,4 @@
-"""The command `vaopd`: train, collect, compare, two-stage, eval, export, report, tinygeo build,
-doctor.
+"""The command `vaopd`: what a person calls.
 
 A light process: it composes and checks the configuration, prepares the run directory and watches the training process.
 torch, Ray, verl, vLLM and transformers are imported only where a subcommand is about models.
@@ -15,14 +14,16 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from verl_vaopd.data.generated import GENERATED
+
 USAGE_ERROR = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code: 2 for a user's mistake, told in one message without a traceback."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if arguments[:2] == ["tinygeo", "build"]:  # the builder has a parser of its own
-        return tinygeo_build(arguments[2:])
+    if arguments[1:2] == ["build"] and arguments[0] in GENERATED:  # the builder has a parser of its own
+        return GENERATED[arguments[0]].build_models(arguments[2:])
     if arguments[:1] == ["eval"]:  # so has the evaluation
         return _told(evaluate, arguments[1:])
     parser = _parser()
@@ -152,14 +153,6 @@ def evaluate(arguments: Sequence[str]) -> int:
     return run(list(arguments))
 
 
-def tinygeo_build(arguments: Sequence[str]) -> int:
-    """`vaopd tinygeo build`: make the tiny models; its options are the builder's own."""
-    from verl_vaopd.data.tinygeo import build
-
-    build.main(list(arguments))
-    return 0
-
-
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="vaopd", description="Visual-Advantage On-Policy Distillation on unmodified verl."
@@ -211,9 +204,10 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("eval", help="benchmarks, tables, comparisons; `vaopd eval --help` shows how")
 
-    tinygeo = commands.add_parser("tinygeo", help="the embedded data set and its models")
-    tinygeo_commands = tinygeo.add_subparsers(required=True, metavar="COMMAND")
-    tinygeo_commands.add_parser("build", help="make the tiny models; `vaopd tinygeo build --help` shows its options")
+    for name in GENERATED:
+        data_set = commands.add_parser(name, help="a generated data set and its models")
+        of_data_set = data_set.add_subparsers(required=True, metavar="COMMAND")
+        of_data_set.add_parser("build", help=f"make its models; `vaopd {name} build --help` shows the options")
     return parser
 
 

@@ -8,15 +8,29 @@ of the image; none changes the image it is given.
 import inspect
 import random
 from collections.abc import Callable
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import cast
 
 from PIL import Image, ImageFilter
 
-PIXELATE_RATIO = 0.1
-BLUR_RADIUS = 0.02
-BLOCK = 14
-MASK_PROB = 0.6
+from verl_vaopd.algorithms.options import option, require_values
+
+
+@dataclass
+class Corruption:
+    """A corrupted view of the images; each option belongs to the kinds that name it."""
+
+    kind: str = option("pixelate", "One of the kinds of images.py.", choices=lambda: tuple(DEGRADATIONS))
+    ratio: float = option(
+        0.1, "pixelate: each side shrinks to this share before it is enlarged again (Sec. 2.1).", above=0, at_most=1
+    )
+    radius: float = option(
+        0.02, "blur: standard deviation of the Gaussian as a share of the longer side.", above=0, at_most=1
+    )
+    block: int = option(14, "patch_mask, shuffle_patches: side of a block in pixels.", unit="pixel", at_least=1)
+    mask_prob: float = option(0.6, "patch_mask: probability that a block is blackened.", at_least=0, at_most=1)
+
 
 # What an image is interpolated in, where Pillow would otherwise quietly take the nearest neighbour (1, P, PA), average
 # angles (HSV) or depend on its version (16 bit). Images with transparency keep it: see _continuous.
@@ -59,7 +73,7 @@ def _parameters(kind: str) -> frozenset[str]:
     return frozenset(inspect.signature(DEGRADATIONS[kind]).parameters) - {"image", "seed"}
 
 
-def pixelate(image: Image.Image, ratio: float = PIXELATE_RATIO, *, seed: int = 0) -> Image.Image:
+def pixelate(image: Image.Image, ratio: float = Corruption.ratio, *, seed: int = 0) -> Image.Image:
     """The image with its detail removed: shrunk to `ratio` of each side, then blown up again.
 
     Down by bilinear interpolation (which averages, so that nothing small survives by luck), up by nearest neighbour.
@@ -74,8 +88,7 @@ def pixelate(image: Image.Image, ratio: float = PIXELATE_RATIO, *, seed: int = 0
     Raises:
         ValueError: ratio out of range, or an image without pixels.
     """
-    if not 0 < ratio <= 1:
-        raise ValueError(f"ratio: got {ratio}, expected a number in (0, 1]; the paper's value is 0.1")
+    require_values(Corruption, ratio=ratio)
     _require_pixels(image)
     small_size = (_shrunk(image.width, ratio), _shrunk(image.height, ratio))
     small = _continuous(image).resize(small_size, Image.Resampling.BILINEAR)
@@ -89,7 +102,7 @@ def blank(image: Image.Image, *, seed: int = 0) -> Image.Image:
     return _in_mode(image.mode, mean.resize(image.size, Image.Resampling.NEAREST))
 
 
-def blur(image: Image.Image, radius: float = BLUR_RADIUS, *, seed: int = 0) -> Image.Image:
+def blur(image: Image.Image, radius: float = Corruption.radius, *, seed: int = 0) -> Image.Image:
     """The image under a Gaussian.
 
     Args:
@@ -100,7 +113,9 @@ def blur(image: Image.Image, radius: float = BLUR_RADIUS, *, seed: int = 0) -> I
         ValueError: radius out of range, or an image without pixels.
     """
     if not 0 < radius <= 1:
-        raise ValueError(f"radius: got {radius}, expected a share of the longer side in (0, 1], such as {BLUR_RADIUS}")
+        raise ValueError(
+            f"radius: got {radius}, expected a share of the longer side in (0, 1], such as {Corruption.radius}"
+        )
     _require_pixels(image)
     gaussian = ImageFilter.GaussianBlur(radius * max(image.size))
     view = _continuous(image)
@@ -123,7 +138,9 @@ def _filtered_in_8_bits(image: Image.Image, image_filter: ImageFilter.Filter) ->
     return levels.filter(image_filter).convert("F").point(lambda value: value * step + (low + half)).convert(image.mode)
 
 
-def patch_mask(image: Image.Image, block: int = BLOCK, mask_prob: float = MASK_PROB, *, seed: int = 0) -> Image.Image:
+def patch_mask(
+    image: Image.Image, block: int = Corruption.block, mask_prob: float = Corruption.mask_prob, *, seed: int = 0
+) -> Image.Image:
     """The image with blocks blackened at random, each with the same probability (PAPO).
 
     Args:
@@ -135,7 +152,9 @@ def patch_mask(image: Image.Image, block: int = BLOCK, mask_prob: float = MASK_P
         ValueError: an option out of range, or an image without pixels.
     """
     if not 0 <= mask_prob <= 1:
-        raise ValueError(f"mask_prob: got {mask_prob}, expected a number in [0, 1]; PAPO's value is {MASK_PROB}")
+        raise ValueError(
+            f"mask_prob: got {mask_prob}, expected a number in [0, 1]; PAPO's value is {Corruption.mask_prob}"
+        )
     _require_pixels(image)
     side = _block_side(image, block)
     columns, rows = -(-image.width // side), -(-image.height // side)
@@ -148,7 +167,7 @@ def patch_mask(image: Image.Image, block: int = BLOCK, mask_prob: float = MASK_P
     return _in_mode(image.mode, view)
 
 
-def shuffle_patches(image: Image.Image, block: int = BLOCK, *, seed: int = 0) -> Image.Image:
+def shuffle_patches(image: Image.Image, block: int = Corruption.block, *, seed: int = 0) -> Image.Image:
     """The image with its blocks in random order: all of its colours and none of its layout.
 
     Args:

@@ -13,7 +13,6 @@ import pytest
 from PIL import Image
 
 from verl_vaopd.answers.rewards import compute_score, extract_boxed, well_formed
-from verl_vaopd.config.schema import TINYGEO_SPLITS
 from verl_vaopd.data.tinygeo import dataset, figures, ood, questions
 from verl_vaopd.data.tinygeo.build import ASSETS
 from verl_vaopd.data.tinygeo.models import build_processor, build_tokenizer, load_tokenizer
@@ -358,8 +357,3 @@ def test_foreign_directories_and_empty_splits_are_refused(tmp_path, tokenizer):
     assert (tmp_path / "notes.txt").read_text() == "mine"
     with pytest.raises(ValueError, match="at least 1 row"):
         dataset.write_dataset(tmp_path / "data", 0, 3, 0, 2, tokenizer)
-
-
-def test_the_configuration_knows_the_splits():
-    """Their names are written there too, to keep its imports light."""
-    assert TINYGEO_SPLITS == dataset.SPLITS

@@ -28,7 +28,7 @@ RESPONSES = {"0": [[5, 6, 7, 727], [8, 727]], "1": [], "2": [[9] * 256]}
 def cfg(tmp_path_factory: pytest.TempPathFactory) -> DictConfig:
     """A tinygeo job with a training file and stored responses to its first three prompts; the last has no image."""
     activate()
-    from verl_vaopd.data.generate import generate
+    from verl_vaopd.data.generated import generate
 
     root = tmp_path_factory.mktemp("replay")
     sizes = {"num_train": NUM_PROMPTS, "num_validation": 1, "num_test": 1}

@@ -89,22 +89,34 @@ class Option:
 
 
 def option(default: Any, meaning: str, **limits: Any) -> Any:
-    """A dataclass field with an Option; None as default makes it nullable."""
-    return dataclasses.field(default=default, metadata={_KEY: Option(meaning, nullable=default is None, **limits)})
+    """A dataclass field with an Option, whose limits are given by name; None as default makes it nullable."""
+    metadata = {_KEY: Option(meaning, **{"nullable": default is None} | limits)}
+    if isinstance(default, list):
+        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def options_of(cls: Any) -> Iterator[tuple[str, Option, Any]]:
-    """Name, option and default of every field of a dataclass that has one."""
+    """Name, option and default of every field of a dataclass that has one, those of nested ones as `outer.inner`."""
     for field in dataclasses.fields(cls):
+        factory = field.default_factory
+        default = field.default if factory is dataclasses.MISSING else factory()
         if _KEY in field.metadata:
-            yield field.name, field.metadata[_KEY], field.default
+            yield field.name, field.metadata[_KEY], default
+        elif dataclasses.is_dataclass(default):
+            for name, known, _ in options_of(default):
+                yield f"{field.name}.{name}", known, getattr(default, name)
 
 
 def require_options(options: Any) -> None:
     """Raise ValueError that names the first value of a dataclass that its option does not allow."""
-    for name, known, default in options_of(options):
-        value = getattr(options, name)
-        if not known.allows(value):
+    require_values(type(options), **{name: getattr(options, name) for name, _, _ in options_of(options)})
+
+
+def require_values(cls: type, **values: Any) -> None:
+    """The same for some options of a dataclass, passed by name."""
+    for name, known, default in options_of(cls):
+        if name in values and not known.allows(value := values[name]):
             raise ValueError(
                 f"{name}: got {value!r}, expected {known.expected}; e.g. {name}={known.instead_of(value, default)!r}"
             )

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 from omegaconf import DictConfig
 
+from verl_vaopd.algorithms.divergences import SampledDivergence, divergence_from
+from verl_vaopd.config.objective import weighting_from
+
 
 def cautions(cfg: DictConfig) -> list[str]:
     """Sentences for the user: estimators whose gradient is not that of the reverse KL (docs/methods.md)."""
     loss = cfg.loss
-    if loss.divergence == "top_k":
-        reasons = [f"beyond the teacher's {loss.top_k} likeliest tokens it sees one bucket"]
-    elif loss.divergence in ("k1", "k2"):
+    divergence = divergence_from(loss.divergence, loss)
+    if divergence is None or not divergence.stands_for_reverse_kl:
+        return []
+    if isinstance(divergence, SampledDivergence):
         reasons = _biases_of_sampled_tokens(cfg)
     else:
-        return []
+        reasons = [f"beyond the teacher's {loss.top_k} likeliest tokens it sees one bucket"]
     return [f"loss.divergence={loss.divergence} has not the gradient of the reverse KL: {'; '.join(reasons)}"]
 
 
@@ -22,7 +26,7 @@ def _biases_of_sampled_tokens(cfg: DictConfig) -> list[str]:
 
     Even weights of 1 / length depend on the sampled tokens: the one that ends a response decides its length.
     """
-    rollout, vaopd, reasons = cfg.actor_rollout_ref.rollout, cfg.vaopd, []
+    rollout, reasons = cfg.actor_rollout_ref.rollout, []
     if cfg.method.stored_responses:
         reasons.append("the stored tokens are the teacher's, not the student's")
     elif rollout.temperature != 1 or rollout.top_p != 1 or rollout.top_k > 0:
@@ -30,7 +34,7 @@ def _biases_of_sampled_tokens(cfg: DictConfig) -> list[str]:
             f"tokens are sampled at temperature {rollout.temperature:g}, top-p {rollout.top_p:g} and top-k "
             f"{rollout.top_k}, not from the whole distribution"
         )
-    by_advantage = vaopd.rollout_weighting or vaopd.token_grouping or vaopd.mask in ("high", "low")
+    by_advantage = weighting_from(cfg).needs_visual_advantage
     dependence = "by the length of the response" + (" and by visual advantage" if by_advantage else "")
     reasons.append(f"token weights depend on the sampled tokens, {dependence}")
     if cfg.loss.token_clip is not None:

@@ -18,11 +18,25 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from verl_vaopd.algorithms.weightings import WEIGHTINGS
 from verl_vaopd.config import value_types
 from verl_vaopd.config.errors import ConfigError, Problem, closest, closest_keys, listing
-from verl_vaopd.config.paths import CONFIG_DIR, GROUPS, options, recipes_dir, verl_config_dir
+from verl_vaopd.config.following import follow
+from verl_vaopd.config.paths import (
+    CONFIG_DIR,
+    DEFAULTED_GROUPS,
+    GROUPS,
+    method_with_weighting,
+    options,
+    recipes_dir,
+    verl_config_dir,
+)
+from verl_vaopd.config.renamed import in_present_words
 from verl_vaopd.config.resolvers import register_resolvers
-from verl_vaopd.config.schema import register_schema
+from verl_vaopd.config.schema import WEIGHTING, register_schema
+
+OF_OTHER_COMMANDS = {"stage1": "two-stage", "stage2": "two-stage", "overtrain": "two-stage", "seeds": "compare"}
+"""Words that other commands take beside overrides."""
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
@@ -35,7 +49,7 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """
     register_schema()
     register_resolvers()
-    parsed = [parse(override) for override in overrides]
+    parsed = [parse(override) for override in in_present_words(overrides)]
     groups = [override for override in parsed if is_group(override)]
     values = [override for override in parsed if not is_group(override)]
     _raise_if(_group_problems(groups))
@@ -46,6 +60,8 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         _raise_if([problem for override in values for problem in _value_problems(override, known, verl)])
         cfg = _compose(parsed) if values else base
     _raise_if(value_types.type_problems(value_types.flat(cfg) if values else known, verl))
+    entries = (value_types.entries(override.key_or_group, override.value()) for override in values)
+    follow(cfg, {key for of_override in entries for key, _ in of_override})
     return cfg
 
 
@@ -75,7 +91,8 @@ def parse(override: str) -> Override:
                 f"cannot use the override {override!r}",
                 got="a sweep over several values" if parsed.is_sweep_override() else "a setting of Hydra's own",
                 expected="one value of one key of the job; runs are placed by run.root and run.name",
-                fix="write lists as 'key=[a,b]' and quote commas that belong to a value"
+                fix="`vaopd compare` trains several methods and seeds; write lists as 'key=[a,b]', and quote commas "
+                "that belong to a value"
                 if parsed.is_sweep_override()
                 else "leave it out",
             )
@@ -120,9 +137,9 @@ def _group_problems(overrides: Sequence[Override]) -> list[Problem]:
     chosen = {override.key_or_group: override for override in overrides}
     problems = []
     for group in GROUPS:
-        known = options(group)
+        known = sorted({*options(group), *(WEIGHTINGS if group == WEIGHTING else ())})
         if group not in chosen:
-            if group != "method":
+            if group not in DEFAULTED_GROUPS:
                 problems.append(
                     Problem(f"no {group} is chosen", "nothing", f"one of {listing(known)}", f"add {group}={known[0]}")
                 )
@@ -144,6 +161,18 @@ def _group_problems(overrides: Sequence[Override]) -> list[Problem]:
 def _value_problems(override: Override, known: Mapping[str, Any], verl: Mapping[str, Any]) -> list[Problem]:
     key = override.key_or_group
     adds = override.is_add() or override.is_force_add()
+    if key in OF_OTHER_COMMANDS:
+        command = OF_OTHER_COMMANDS[key]
+        return [
+            Problem(
+                f"{key} belongs to another command",
+                got=override.input_line,
+                expected="overrides of one training",
+                fix=f"vaopd {command} {override.input_line} ...",
+            )
+        ]
+    if key.startswith(f"{WEIGHTING}.") and (key not in known or key == f"{WEIGHTING}.name"):
+        return [_other_weighting(override, known)]
     # Nothing reads a key that our own sections do not have.
     if key not in known and (not adds or value_types.is_ours(key)):
         meant = closest_keys(key, [*known, *GROUPS])
@@ -163,3 +192,29 @@ def _value_problems(override: Override, known: Mapping[str, Any], verl: Mapping[
     leaves = value_types.entries(key, override.value())
     problems = (value_types.value_problem(leaf, value, verl) for leaf, value in leaves)
     return [problem for problem in problems if problem is not None]
+
+
+def _other_weighting(override: Override, known: Mapping[str, Any]) -> Problem:
+    """An option that the chosen weighting does not have, and where it belongs."""
+    name = override.key_or_group.partition(".")[2]
+    chosen = known[f"{WEIGHTING}.name"]
+    owners = [owner for owner, cls in WEIGHTINGS.items() if name in cls.__dataclass_fields__]
+    if name == "name":
+        what, owner = "a weighting is chosen by its group", str(override.value())
+    elif owners:
+        what, owner = f"{name} is an option of another weighting", owners[0]
+    else:
+        return Problem(
+            f"unknown key {override.key_or_group}",
+            got=override.input_line,
+            expected=f"an option of the weighting {chosen}",
+            fix=listing(f"{key}=..." for key in known if key.startswith(f"{WEIGHTING}.") and not key.endswith(".name"))
+            or "leave it out",
+        )
+    method = method_with_weighting(owner)
+    return Problem(
+        what,
+        got=f"{override.input_line} with {WEIGHTING}={chosen}",
+        expected=f"an option of {chosen}; {owner} is the weighting of method={method}",
+        fix=f"{WEIGHTING}={owner}, or method={method}, or leave it out",
+    )

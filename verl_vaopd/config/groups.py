@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 
 from verl_vaopd.config.composition import is_group, parse
 from verl_vaopd.config.errors import ConfigError, Problem, listing
+from verl_vaopd.data.generated import EMBEDDED
 from verl_vaopd.platform import probe_gpus
 
-TINY = {"student": "tiny", "teacher": "tiny", "dataset": "tinygeo"}
+TINY = {"student": "tiny", "teacher": "tiny", "dataset": EMBEDDED}
 # The paper's primary setting (arXiv:2605.21924, Sec. 4.1).
 PAPER = {"student": "2b", "teacher": "8b", "dataset": "geo3k"}
 

@@ -11,7 +11,9 @@ from verl_vaopd.config.errors import ConfigError, Problem
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
 CONFIG_DIR = PACKAGE_DIR / "config"
 ASSETS_DIR = PACKAGE_DIR / "assets"
-GROUPS = ("method", "student", "teacher", "dataset", "hardware")
+GROUPS = ("method", "student", "teacher", "dataset", "hardware", "weighting")
+DEFAULTED_GROUPS = ("method", "weighting")
+"""Those that vaopd.yaml chooses an option of."""
 
 
 def recipes_dir() -> Path:
@@ -23,6 +25,14 @@ def recipes_dir() -> Path:
 def options(group: str) -> list[str]:
     """Names of a group's recipes."""
     return sorted(path.stem for path in (recipes_dir() / group).glob("*.yaml"))
+
+
+def method_with_weighting(weighting: str) -> str:
+    """A method whose recipe chooses this weighting, or leaves the default, which is VA-OPD's."""
+    for path in sorted((recipes_dir() / "method").glob("*.yaml")):
+        if f"override /weighting: {weighting}\n" in path.read_text(encoding="utf-8"):
+            return path.stem
+    return "vaopd"
 
 
 @cache

@@ -8,6 +8,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from verl_vaopd.config.objective import weighting_from
 from verl_vaopd.config.paths import ASSETS_DIR
 
 
@@ -17,12 +18,18 @@ def requested_gpus(cfg: DictConfig) -> int:
     return cfg.trainer.n_gpus_per_node * cfg.trainer.nnodes + pool
 
 
+def needs_visual_advantage(cfg: DictConfig) -> bool:
+    """Whether token weights are made from visual advantage, and weigh something."""
+    return cfg.loss.divergence is not None and weighting_from(cfg).needs_visual_advantage
+
+
 def register_resolvers() -> None:
     """Make them known to OmegaConf.
 
-    - `${vaopd_asset:tinygeo/student}`: absolute path of a file or directory shipped with the package.
+    - `${vaopd_asset:DATASET/student}`: absolute path of a file or directory shipped with the package.
     - `${vaopd_basename:/a/b}`: the last part of a path.
     - `${vaopd_sum:1,2}`: the sum.
+    - `${vaopd_needs_visual_advantage:}`: see needs_visual_advantage.
     - `${vaopd_requested_gpus:}`: see requested_gpus.
     - `${vaopd_split_files:ROOT,SPLITS}`: ROOT/SPLIT.parquet of every split of a list.
     - `${vaopd_trackers:file,tensorboard}`: these trackers of verl's, and wandb if the switch `wandb` is on.
@@ -32,6 +39,7 @@ def register_resolvers() -> None:
         "vaopd_basename": lambda path: Path(path).name,
         "vaopd_sum": lambda *numbers: sum(numbers),
         "vaopd_split_files": lambda root, splits: OmegaConf.create([f"{root}/{split}.parquet" for split in splits]),
+        "vaopd_needs_visual_advantage": lambda *, _root_: needs_visual_advantage(_root_),
         "vaopd_requested_gpus": lambda *, _root_: requested_gpus(_root_),
         "vaopd_trackers": lambda *names, _root_: OmegaConf.create([*names, *(["wandb"] if _root_.wandb else [])]),
     }

@@ -10,6 +10,7 @@ from verl_vaopd.config.checks.dataset import check_dataset
 from verl_vaopd.config.checks.hardware import HardwareProbe, check_hardware
 from verl_vaopd.config.checks.method import check_method
 from verl_vaopd.config.checks.models import check_models
+from verl_vaopd.config.checks.options import check_options
 from verl_vaopd.config.checks.schedule import check_schedule
 from verl_vaopd.config.checks.settings import check_settings
 from verl_vaopd.config.errors import ConfigError, Findings, Problem
@@ -27,6 +28,7 @@ def validate(cfg: DictConfig, hardware_probe: HardwareProbe = probe_gpus) -> Non
     register_resolvers()
     findings = Findings()
     try:
+        check_options(cfg, findings)
         check_hardware(cfg, findings, hardware_probe)
         check_batch(cfg, findings)
         check_schedule(cfg, findings)

@@ -13,8 +13,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from verl_vaopd.algorithms.weightings import WEIGHTINGS
 from verl_vaopd.config.errors import Problem
-from verl_vaopd.config.schema import SECTIONS
+from verl_vaopd.config.schema import SECTIONS, WEIGHTING
 
 REAL_VALUED = (
     "actor_rollout_ref.actor.entropy_coeff",
@@ -88,7 +89,7 @@ def entries(key: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def is_ours(key: str) -> bool:
     """Whether the key belongs to this project rather than to verl."""
-    return key.split(".")[0] in SECTIONS or key == "wandb"
+    return key.split(".")[0] in (*SECTIONS, WEIGHTING) or key == "wandb"
 
 
 def value_problem(key: str, value: Any, verl: Mapping[str, Any]) -> Problem | None:
@@ -118,11 +119,13 @@ def _typed_problem(key: str, value: Any) -> Problem | None:
         if section == "wandb":
             return None if isinstance(value, bool) else _mismatch(key, value, _NAMES[bool])
         return None if isinstance(value, Mapping) else _mismatch(key, value, _NAMES[dict])
-    hint = typing.get_type_hints(SECTIONS[section]).get(name)
-    if hint is None:
+    possible = WEIGHTINGS.values() if section == WEIGHTING else [SECTIONS[section]]
+    cls = next((cls for cls in possible if name in typing.get_type_hints(cls)), None)
+    if cls is None:
         return None  # not a key of ours: reported as unknown by Hydra or by the caller
+    hint = typing.get_type_hints(cls)[name]
     try:
-        OmegaConf.update(OmegaConf.structured(SECTIONS[section]), name, value)
+        OmegaConf.update(OmegaConf.structured(cls), name, value)
     except OmegaConfBaseException:
         return _mismatch(key, value, _describe(hint))
     return None

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
-from verl_vaopd.data.generate import generate
+from verl_vaopd.data.generated import GENERATED, generate
 from verl_vaopd.platform import use_cpu, verify_registration
 from verl_vaopd.runs.checkpoints import BEST
 from verl_vaopd.runs.events import EventLog
@@ -106,8 +106,8 @@ def prepare(job: Job) -> None:
     """Generate what code makes, and collect stored responses. Other data sets must be there: the launcher checked."""
     config = job.config
     with EventLog(job.run_dir / "events.jsonl") as events:
-        if config.dataset.name == "tinygeo":
-            events.write("phase", name="generating tinygeo")
+        if config.dataset.name in GENERATED:
+            events.write("phase", name=f"generating {config.dataset.name}")
             generate(config)
         if config.method.stored_responses:
             events.write("phase", name=f"collecting responses of the teacher in {config.collect.path}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from verl_vaopd.config.errors import Findings
+from verl_vaopd.config.following import longest_rollout
 
 K = "actor_rollout_ref.rollout.n"
 B = "data.train_batch_size"
@@ -97,7 +98,7 @@ def _check_lengths(cfg: DictConfig, findings: Findings) -> None:
     prompt, response = cfg.data.max_prompt_length, cfg.data.max_response_length
     findings.require_range("data.max_prompt_length", prompt, "at least 1 token", prompt >= 1, 8192)
     findings.require_range("data.max_response_length", response, "at least 1 token", response >= 1, 4096)
-    longest = prompt + response
+    longest = longest_rollout(cfg)
     rollout = cfg.actor_rollout_ref.rollout
     findings.require(
         rollout.max_model_len is not None and rollout.max_model_len >= longest,

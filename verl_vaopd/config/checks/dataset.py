@@ -8,26 +8,27 @@ from omegaconf import DictConfig, ListConfig
 
 from verl_vaopd.answers.rewards import SCORERS
 from verl_vaopd.config.errors import Findings, listing
+from verl_vaopd.data.generated import EMBEDDED, GENERATED
 
 COLUMNS = ("prompt", "data_source", "reward_model", "extra_info")
 """What every row must have; `images` only where the prompt has some."""
 
 
 def check_dataset(cfg: DictConfig, findings: Findings) -> None:
-    """Every data file exists, but for tinygeo's own, which are generated; and image sizes make sense."""
+    """Every data file exists, but for those that are generated; and image sizes make sense."""
     dataset = cfg.dataset
     for key in ("train_files", "val_files"):
         files = cfg.data[key]
         for name in files if isinstance(files, ListConfig) else [files]:
             path = Path(name).expanduser()
-            made_here = dataset.name == "tinygeo" and path.is_relative_to(Path(dataset.root).expanduser())
+            made_here = dataset.name in GENERATED and path.is_relative_to(Path(dataset.root).expanduser())
             there = findings.require(
                 made_here or "://" in name or path.is_file(),
                 f"no such data file (data.{key})",
                 got=name,
                 expected="a parquet file in verl's format",
                 fix="point dataset.root at a directory that has it (nothing here converts geo3k or virl39k yet), or "
-                "without data: dataset=tinygeo student=tiny teacher=tiny",
+                f"without data: dataset={EMBEDDED} student=tiny teacher=tiny",
             )
             if there and not made_here and "://" not in name:
                 _check_rows(key, path, findings)

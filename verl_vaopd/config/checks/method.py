@@ -1,84 +1,51 @@
-"""What a method is made of: ranges of its numbers, and parts that need or exclude each other."""
+"""What a method is made of: parts that need or exclude each other."""
 
 from __future__ import annotations
 
 from omegaconf import DictConfig
 
-from verl_vaopd import images
-from verl_vaopd.config.errors import Findings, listing
-from verl_vaopd.config.schema import ADVANTAGES, DIVERGENCES, HIGH_RULES, MASKS
-
-INFINITY = float("inf")
+from verl_vaopd.config.errors import Findings
+from verl_vaopd.config.following import longest_scored
+from verl_vaopd.config.objective import weighting_from
 
 
 def check_method(cfg: DictConfig, findings: Findings) -> None:
-    """Token weights, loss, views, PAPO, self-distillation, stored responses."""
+    """Token weights, loss, PAPO, self-distillation, stored responses."""
     _check_token_weights(cfg, findings)
     _check_loss(cfg, findings)
     _check_rewards(cfg, findings)
-    _check_views(cfg, findings)
     _check_self_teacher(cfg, findings)
     _check_stored(cfg, findings)
 
 
-def _choice(findings: Findings, key: str, got: object, known: tuple[object, ...]) -> None:
-    findings.require(
-        got in known,
-        f"unknown {key}",
-        got=f"{key}={got}",
-        expected=f"one of {listing([str(name) for name in known])}",
-        fix=f"{key}={known[0]}",
-    )
-
-
 def _check_token_weights(cfg: DictConfig, findings: Findings) -> None:
-    vaopd, require = cfg.vaopd, findings.require_range
-    require("vaopd.high_frac", vaopd.high_frac, "more than 0, at most 1", 0 < vaopd.high_frac <= 1, 0.2)
-    require("vaopd.high_coef", vaopd.high_coef, "between 0 and 1", 0 <= vaopd.high_coef <= 1, 0.5)
-    require("vaopd.temperature", vaopd.temperature, "more than 0", 0 < vaopd.temperature < INFINITY, 1.0)
-    require("vaopd.eps", vaopd.eps, "more than 0", 0 < vaopd.eps < INFINITY, 1e-6)
-    require("vaopd.high_mass", vaopd.high_mass, "more than 0, at most 1", 0 < vaopd.high_mass <= 1, 0.9)
-    threshold, shrinkage = vaopd.high_threshold, vaopd.rollout_shrinkage
-    require("vaopd.high_threshold", threshold, "0 nats or more", 0 <= threshold < INFINITY, 0.1)
-    require("vaopd.rollout_shrinkage", shrinkage, "0 nats or more", 0 <= shrinkage < INFINITY, 0.0)
-    require("vaopd.mask_frac", vaopd.mask_frac, "0 or more, less than 1", 0 <= vaopd.mask_frac < 1, 0.1)
-    _choice(findings, "vaopd.high_rule", vaopd.high_rule, HIGH_RULES)
-    _choice(findings, "vaopd.advantage", vaopd.advantage, ADVANTAGES)
-    _choice(findings, "vaopd.mask", vaopd.mask, (None, *MASKS))
-    weighted = vaopd.rollout_weighting or vaopd.token_grouping
+    weighting = weighting_from(cfg)
+    measured = cfg.method.degraded_view
     findings.require(
-        cfg.method.degraded_view or not (weighted or vaopd.mask in ("high", "low")),
+        measured or cfg.loss.divergence is None or not weighting.needs_visual_advantage,
         "token weights need visual advantage, which is not computed",
-        got=f"method.degraded_view=false, vaopd.rollout_weighting={vaopd.rollout_weighting}, "
-        f"vaopd.token_grouping={vaopd.token_grouping}, vaopd.mask={vaopd.mask}",
-        expected="method.degraded_view=true, or what needs it switched off (Standard OPD)",
-        fix="method.degraded_view=true, or method=opd",
+        got=f"method.degraded_view=false, weighting={weighting.name}",
+        expected="method.degraded_view=true, or weights that do not need it",
+        fix="method.degraded_view=true, or weighting=uniform",
     )
     findings.require(
-        vaopd.mask is None or not weighted,
-        "tokens are left out of Standard OPD, not of a weighted loss",
-        got=f"vaopd.mask={vaopd.mask}, vaopd.rollout_weighting={vaopd.rollout_weighting}, "
-        f"vaopd.token_grouping={vaopd.token_grouping}",
-        expected="both switches off, or no mask",
-        fix=f"method=opd_mask_{vaopd.mask}, or vaopd.mask=null",
+        cfg.loss.divergence is not None or weighting.name == "uniform",
+        "token weights weigh a divergence, and there is none",
+        got=f"weighting={weighting.name}, loss.divergence=null",
+        expected="a divergence, or no weighting",
+        fix="loss.divergence=reverse_kl, or leave weighting alone",
     )
     findings.require(
-        vaopd.advantage == "sampled" or cfg.method.degraded_view,
+        cfg.vaopd.advantage == "sampled" or measured,
         "the gap between two divergences needs the degraded view",
-        got=f"vaopd.advantage={vaopd.advantage}, method.degraded_view=false",
+        got=f"vaopd.advantage={cfg.vaopd.advantage}, method.degraded_view=false",
         expected="method.degraded_view=true",
         fix="method.degraded_view=true, or vaopd.advantage=sampled",
     )
 
 
 def _check_loss(cfg: DictConfig, findings: Findings) -> None:
-    loss, require = cfg.loss, findings.require_range
-    _choice(findings, "loss.divergence", loss.divergence, (*DIVERGENCES, None))
-    require("loss.js_beta", loss.js_beta, "more than 0, less than 1", 0 < loss.js_beta < 1, 0.5)
-    require("loss.top_k", loss.top_k, "at least 1 token", loss.top_k >= 1, 32)
-    require("loss.reward_coef", loss.reward_coef, "0 or more", 0 <= loss.reward_coef < INFINITY, 0.0)
-    if loss.token_clip is not None:
-        require("loss.token_clip", loss.token_clip, "more than 0 nats, or null", 0 < loss.token_clip < INFINITY, 1.0)
+    loss = cfg.loss
     findings.require(
         loss.divergence is not None or loss.reward_coef > 0 or cfg.trainer.val_only,
         "the loss has no term",
@@ -104,12 +71,6 @@ def _check_loss(cfg: DictConfig, findings: Findings) -> None:
 
 def _check_rewards(cfg: DictConfig, findings: Findings) -> None:
     papo, loss, actor = cfg.papo, cfg.loss, cfg.actor_rollout_ref.actor
-    for key in ("perception_coef", "entropy_coef"):
-        findings.require_range(f"papo.{key}", papo[key], "0 or more", 0 <= papo[key] < INFINITY, 0.0)
-    for key in ("min_accuracy", "max_accuracy"):
-        value = papo[key]
-        inside = value is None or 0 <= value <= 1
-        findings.require_range(f"papo.{key}", value, "between 0 and 1, or null", inside, "null")
     low, high = papo.min_accuracy, papo.max_accuracy
     findings.require(
         low is None or high is None or low < high,
@@ -151,17 +112,6 @@ def _check_rewards(cfg: DictConfig, findings: Findings) -> None:
     )
 
 
-def _check_views(cfg: DictConfig, findings: Findings) -> None:
-    for key, view in (("view", cfg.view), ("papo.view", cfg.papo.view)):
-        require = findings.require_range
-        _choice(findings, f"{key}.kind", view.kind, tuple(images.DEGRADATIONS))
-        require(f"{key}.ratio", view.ratio, "more than 0, at most 1", 0 < view.ratio <= 1, images.PIXELATE_RATIO)
-        require(f"{key}.radius", view.radius, "more than 0, at most 1", 0 < view.radius <= 1, images.BLUR_RADIUS)
-        require(f"{key}.block", view.block, "at least 1 pixel", view.block >= 1, images.BLOCK)
-        probable = 0 <= view.mask_prob <= 1
-        require(f"{key}.mask_prob", view.mask_prob, "between 0 and 1", probable, images.MASK_PROB)
-
-
 def _check_self_teacher(cfg: DictConfig, findings: Findings) -> None:
     teacher, privilege = cfg.teacher, cfg.privilege
     findings.require(
@@ -172,7 +122,7 @@ def _check_self_teacher(cfg: DictConfig, findings: Findings) -> None:
         fix="leave privilege.template alone",
     )
     if privilege.reference is not None:
-        longest = cfg.data.max_prompt_length + 2 * cfg.data.max_response_length
+        longest = longest_scored(cfg)
         findings.require(
             teacher.max_tokens_per_gpu >= longest,
             "the longest rollout with a reference solution does not fit into a micro-batch of the teacher",
@@ -189,9 +139,6 @@ def _check_self_teacher(cfg: DictConfig, findings: Findings) -> None:
         )
     if teacher.ema_decay is None:
         return
-    findings.require_range(
-        "teacher.ema_decay", teacher.ema_decay, "more than 0, less than 1, or null", 0 < teacher.ema_decay < 1, 0.999
-    )
     findings.require(
         teacher.path == cfg.student.path and teacher.placement == "colocated" and teacher.dtype == "float32",
         "a teacher that follows the student must be the same model, beside it, in float32",
@@ -211,12 +158,7 @@ def _check_self_teacher(cfg: DictConfig, findings: Findings) -> None:
 
 
 def _check_stored(cfg: DictConfig, findings: Findings) -> None:
-    collect, require = cfg.collect, findings.require_range
-    require("collect.n", collect.n, "at least 1 sample per prompt", collect.n >= 1, 8)
-    require("collect.keep", collect.keep, "at least 1", collect.keep >= 1, 4)
-    require("collect.prompts_per_part", collect.prompts_per_part, "at least 1", collect.prompts_per_part >= 1, 256)
-    require("collect.temperature", collect.temperature, "0 or more", 0 <= collect.temperature < INFINITY, 0.7)
-    require("collect.top_p", collect.top_p, "more than 0, at most 1", 0 < collect.top_p <= 1, 0.95)
+    collect = cfg.collect
     findings.require(
         collect.temperature > 0 or collect.n == 1,
         "several greedy samples of a prompt are one",

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from verl_vaopd.config.errors import ConfigError, Findings, Problem, listing
 from verl_vaopd.config.paths import ASSETS_DIR
+from verl_vaopd.data.generated import EMBEDDED
 
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 TOKEN_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
@@ -92,7 +93,7 @@ def _directory(key: str, given: str, path: Path, findings: Findings) -> Path | N
         f"the {key} is not there",
         got=f"{key}.path={given}" + ("" if path.exists() else " (no such directory)"),
         expected="a directory with config.json and tokenizer.json, or a Hugging Face id",
-        fix="`vaopd tinygeo build` makes the tiny models" if shipped else f"correct {key}.path",
+        fix=f"`vaopd {EMBEDDED} build` makes the tiny models" if shipped else f"correct {key}.path",
     )
     return path if there else None
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 from omegaconf import DictConfig
 
 from verl_vaopd.config.errors import Findings, listing
-from verl_vaopd.config.schema import TINYGEO_SPLITS
+from verl_vaopd.config.following import num_asked
+from verl_vaopd.data.generated import GENERATED
 
 
 def check_schedule(cfg: DictConfig, findings: Findings) -> None:
@@ -33,16 +34,6 @@ def check_schedule(cfg: DictConfig, findings: Findings) -> None:
             expected="checkpoint.every divides validation.every",
             fix=f"checkpoint.every={trainer.test_freq}",
         )
-    keep = cfg.checkpoint.keep
-    findings.require(
-        keep is None or keep >= 1,
-        "checkpoint.keep is out of range",
-        got=keep,
-        expected="null or at least 1",
-        fix="null",
-    )
-    for key in ("num_heldout_prompts", "num_train_rollouts"):
-        findings.require_range(f"dump.{key}", cfg.dump[key], "0 or more", cfg.dump[key] >= 0, 8)
     findings.require(
         cfg.dump.num_heldout_prompts <= cfg.validation.num_questions,
         "more held-out prompts are dumped than validated",
@@ -50,7 +41,7 @@ def check_schedule(cfg: DictConfig, findings: Findings) -> None:
         expected=f"at most validation.num_questions={cfg.validation.num_questions}",
         fix=f"dump.num_heldout_prompts={cfg.validation.num_questions}",
     )
-    splits, patience = list(cfg.validation.splits), cfg.validation.patience
+    splits = list(cfg.validation.splits)
     findings.require(
         len(splits) > 0 and len(set(splits)) == len(splits),
         "held-out splits",
@@ -58,7 +49,6 @@ def check_schedule(cfg: DictConfig, findings: Findings) -> None:
         expected="at least one, each once; the first selects checkpoints",
         fix="validation.splits=[validation]",
     )
-    findings.require_range("validation.patience", patience, "at least 1, or null", patience is None or patience >= 1, 2)
     epochs, steps = trainer.total_epochs, trainer.total_training_steps
     findings.require_range("trainer.total_epochs", epochs, "at least 1", epochs >= 1, 5)
     findings.require(
@@ -68,7 +58,7 @@ def check_schedule(cfg: DictConfig, findings: Findings) -> None:
         expected="null (all epochs) or at least 1",
         fix="trainer.total_training_steps=null",
     )
-    if cfg.dataset.name == "tinygeo":
+    if cfg.dataset.name in GENERATED:
         _check_generated_sizes(cfg, findings)
 
 
@@ -84,16 +74,16 @@ def _check_generated_sizes(cfg: DictConfig, findings: Findings) -> None:
         )
         for key, least, why in (
             ("num_train", prompts, "data.train_batch_size"),
-            ("num_validation", _num_asked(cfg, "validation"), "validation.num_questions, if it is asked any"),
-            ("num_test", _num_asked(cfg, "test"), "validation.num_questions, if a test split is asked any"),
+            ("num_validation", num_asked(cfg, "validation"), "validation.num_questions, if it is asked any"),
+            ("num_test", num_asked(cfg, "test"), "validation.num_questions, if a test split is asked any"),
         )
     ]
-    unknown = [split for split in cfg.validation.splits if split not in TINYGEO_SPLITS]
+    unknown = [split for split in cfg.validation.splits if split not in GENERATED[dataset.name].SPLITS]
     findings.require(
         not unknown,
         "unknown held-out split",
         got=f"validation.splits={listing(cfg.validation.splits)}",
-        expected=f"splits of tinygeo: {listing(TINYGEO_SPLITS)}",
+        expected=f"splits of {dataset.name}: {listing(GENERATED[dataset.name].SPLITS)}",
         fix="validation.splits=[validation,test_ood]",
     )
     steps = cfg.trainer.total_training_steps
@@ -106,9 +96,3 @@ def _check_generated_sizes(cfg: DictConfig, findings: Findings) -> None:
             expected=f"at most {available} (dataset.num_train // data.train_batch_size x trainer.total_epochs)",
             fix=f"dataset.num_train={-(-steps // max(cfg.trainer.total_epochs, 1)) * prompts}, or more epochs",
         )
-
-
-def _num_asked(cfg: DictConfig, kind: str) -> int:
-    """Questions that a split of this kind must have: those that are asked, or one."""
-    asked = any(split.startswith(kind) for split in cfg.validation.splits)
-    return cfg.validation.num_questions if asked else 1

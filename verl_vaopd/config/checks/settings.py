@@ -71,17 +71,11 @@ def check_settings(cfg: DictConfig, findings: Findings) -> None:
 
 
 def _check_sampling(cfg: DictConfig, findings: Findings) -> None:
-    rollout, validation = cfg.actor_rollout_ref.rollout, cfg.validation
-    require = findings.require_range
+    rollout, require = cfg.actor_rollout_ref.rollout, findings.require_range
     key = "actor_rollout_ref.rollout"
     # Greedy rollouts are for tests of exact resumption; siblings would all be the same.
     require(f"{key}.temperature", rollout.temperature, "0 or more", 0 <= rollout.temperature < float("inf"), 0.7)
     require(f"{key}.top_p", rollout.top_p, "more than 0, at most 1", 0 < rollout.top_p <= 1, 0.95)
-    require("validation.n", validation.n, "at least 1 sample per question", validation.n >= 1, 8)
-    require("validation.temperature", validation.temperature, "0 or more", 0 <= validation.temperature < 1e9, 1.0)
-    require("validation.top_p", validation.top_p, "more than 0, at most 1", 0 < validation.top_p <= 1, 1.0)
-    require("validation.num_questions", validation.num_questions, "at least 1", validation.num_questions >= 1, 200)
-    require("run.seed", cfg.run.seed, "0 or more", cfg.run.seed >= 0, 0)
     lr = cfg.actor_rollout_ref.actor.optim.lr
     require("actor_rollout_ref.actor.optim.lr", lr, "more than 0", 0 < lr < float("inf"), 1e-6)
 

@@ -24,14 +24,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from verl_vaopd.data.tinygeo import ood, questions
+from verl_vaopd.data.tinygeo import SPLITS, ood, questions
 from verl_vaopd.data.tinygeo.figures import KINDS, MAX_LENGTH, MIN_LENGTH, SHAPES, Figure, draw_figure
 from verl_vaopd.data.tinygeo.questions import Question, Response
 from verl_vaopd.files import whole_directory
 from verl_vaopd.provenance import sha256_of
 
 DATA_SOURCE = "tinygeo"
-SPLITS = ("train", "validation", "test", "test_unseen_pairs", "test_ood")
 _TENTHS = {"train": range(0, 8), "validation": range(8, 9), "test": range(9, 10)}
 _UNSEEN_ONE_IN = 12
 # Counted up with every change of what is written, so that an older data set is made again and never mixed with newer.
