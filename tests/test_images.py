@@ -1,11 +1,11 @@
+import dataclasses
 import inspect
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from verl_vaopd import images
-from verl_vaopd.images import DEGRADATIONS, degradation_options, degrade, pixelate
+from verl_vaopd.images import DEGRADATIONS, Corruption, degradation_options, degrade, pixelate
 
 MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16", "I;16B"]
 SIZES = [(1, 1), (9, 3), (1, 40), (25, 31), (640, 480)]
@@ -88,8 +88,7 @@ def test_options_of_the_kinds_and_their_defaults():
         "shuffle_patches": {"block"},
         "other_image": set(),
     }
-    defaults = {"ratio": images.PIXELATE_RATIO, "radius": images.BLUR_RADIUS}
-    defaults |= {"block": images.BLOCK, "mask_prob": images.MASK_PROB}
+    defaults = dataclasses.asdict(Corruption())
     for kind, function in DEGRADATIONS.items():
         parameters = inspect.signature(function).parameters
         assert {name: parameters[name].default for name in degradation_options(kind)}.items() <= defaults.items()
@@ -374,7 +373,7 @@ def test_degradation_options_rejects_unknown_kinds():
 
 @pytest.mark.parametrize("ratio", [0.0, -0.1, 1.01, 10, float("nan")])
 def test_rejects_ratio(ratio):
-    with pytest.raises(ValueError, match=r"^ratio: got .* expected a number in \(0, 1\]"):
+    with pytest.raises(ValueError, match=r"^ratio: got .*, expected more than 0, at most 1"):
         pixelate(noise("RGB", (4, 4)), ratio)
 
 

@@ -36,8 +36,8 @@ def small_configuration(overrides):
             "dataset": {"name": "tinygeo"},
             "validation": {"n": 8, "every": 2, "splits": ["validation"], "patience": None},
             "checkpoint": {"every": 2},
-            "loss": {"divergence": "reverse_kl", "top_k": 32, "token_clip": None},
-            "vaopd": {"rollout_weighting": False, "token_grouping": False, "mask": None},
+            "loss": {"divergence": "reverse_kl", "js_beta": 0.5, "top_k": 32, "token_clip": None},
+            "weighting": {"name": "uniform"},
             "actor_rollout_ref": {"rollout": {"temperature": 0.7, "top_p": 0.95, "top_k": -1}},
         }
     )

@@ -90,7 +90,7 @@ def test_groups_that_are_not_chosen_get_their_defaults(composed):
 def test_the_options_of_tinygeo_build_are_its_own(monkeypatch):
     seen = []
     build = types.ModuleType("verl_vaopd.data.tinygeo.build")
-    build.main = seen.append
+    build.main = lambda arguments: seen.append(arguments) or 0
     monkeypatch.setitem(sys.modules, "verl_vaopd.data.tinygeo.build", build)
     monkeypatch.setattr("verl_vaopd.data.tinygeo.build", build, raising=False)
     assert cli.main(["tinygeo", "build", "--out", "x", "-h"]) == 0

@@ -54,11 +54,11 @@ VAOPD = {
     # The method (Sec. 2.1, 3, 4.1).
     "method.degraded_view": True,
     "vaopd.high_frac": 0.2,
-    "vaopd.high_coef": 0.5,
-    "vaopd.temperature": 1.0,
-    "vaopd.eps": 1e-6,
-    "vaopd.rollout_weighting": True,
-    "vaopd.token_grouping": True,
+    "weighting.high_coef": 0.5,
+    "weighting.temperature": 1.0,
+    "weighting.eps": 1e-6,
+    "weighting.rollout_weighting": True,
+    "weighting.token_grouping": True,
     "view.kind": "pixelate",
     "view.ratio": 0.1,
     # Nothing else in the loss.
@@ -99,13 +99,13 @@ def test_standard_opd_differs_in_the_weights_only(changed, paper):
     opd = changed([*PAPER, "method=opd"], {})
     containers = [OmegaConf.to_container(cfg) for cfg in (paper, opd)]
     vaopd_method, opd_method = (container.pop("method") for container in containers)
-    vaopd_weights, opd_weights = (container.pop("vaopd") for container in containers)
+    vaopd_weighting, opd_weighting = (container.pop("weighting") for container in containers)
     assert containers[0] == containers[1]
-    assert (vaopd_method, opd_method) == (
-        {"name": "vaopd", "stored_responses": False, "degraded_view": True},
-        {"name": "opd", "stored_responses": False, "degraded_view": False},
-    )
-    assert opd_weights == {**vaopd_weights, "rollout_weighting": False, "token_grouping": False}
+    # Whether the degraded view is scored follows from the weighting.
+    assert opd_method == {**vaopd_method, "name": "opd"}
+    assert (paper.method.degraded_view, opd.method.degraded_view) == (True, False)
+    assert vaopd_weighting["name"] == "visual_advantage"
+    assert opd_weighting == {"name": "uniform"}
 
 
 @pytest.mark.parametrize(

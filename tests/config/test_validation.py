@@ -3,9 +3,10 @@
 import pytest
 
 from tests.config.conftest import CPU, PAPER, eight_gpus, no_gpus, write_data
-from verl_vaopd.config import ConfigError, Gpu, compose, validate
+from verl_vaopd.config import ConfigError, compose, validate
 from verl_vaopd.config.checks import hardware
 from verl_vaopd.config.checks.settings import FIXED, NOT_IN_THE_LOSS
+from verl_vaopd.platform import Gpu
 
 B, K = "data.train_batch_size", "actor_rollout_ref.rollout.n"
 ACTOR, ROLLOUT = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
@@ -24,9 +25,9 @@ SOUND = [
     {"validation.every": -1, "checkpoint.every": -1, "dump.every": -1},
     {"validation.every": 7, "checkpoint.every": -1},
     {"validation.splits": ["test"], "validation.num_questions": 256},
-    {"vaopd.high_frac": 1.0, "vaopd.high_coef": 0.0, "view.ratio": 1.0},
+    {"vaopd.high_frac": 1.0, "weighting.high_coef": 0.0, "view.ratio": 1.0},
     {"teacher.placement": "pool", "teacher.n_gpus": 2},
-    {"method.degraded_view": False, "vaopd.rollout_weighting": False, "vaopd.token_grouping": False},
+    {"method.degraded_view": False, "weighting.rollout_weighting": False, "weighting.token_grouping": False},
     {f"{ROLLOUT}.temperature": 0.0},
 ]
 
@@ -39,31 +40,31 @@ BROKEN = [
     ({f"{ACTOR}.ppo_epochs": 2}, "rollouts would be used more than once", "ppo_epochs=2"),
     ({B: 3, K: 1, "trainer.n_gpus_per_node": 2}, "does not divide evenly among the data-parallel", "= 3 rollouts on 2"),
     ({**NOT_DYNAMIC, f"{ACTOR}.ppo_micro_batch_size_per_gpu": 5}, "micro-batches do not fill", "gpu=5"),
-    ({**NOT_DYNAMIC, f"{ACTOR}.ppo_micro_batch_size_per_gpu": None}, "micro-batches do not fill", "gpu=None"),
-    ({**NOT_DYNAMIC, f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu": None}, "no micro-batch size for passes", "None"),
-    ({f"{ROLLOUT}.log_prob_use_dynamic_bsz": False}, "passes would batch differently", "dynamic_bsz=False"),
+    ({**NOT_DYNAMIC, f"{ACTOR}.ppo_micro_batch_size_per_gpu": None}, "micro-batches do not fill", "gpu=null"),
+    ({**NOT_DYNAMIC, f"{ROLLOUT}.log_prob_micro_batch_size_per_gpu": None}, "no micro-batch size for passes", "null"),
+    ({f"{ROLLOUT}.log_prob_use_dynamic_bsz": False}, "passes would batch differently", "dynamic_bsz=false"),
     ({"data.max_response_length": 0}, "data.max_response_length is out of range", "0"),
     ({f"{ROLLOUT}.max_model_len": 415}, "does not fit into vLLM's context", "415"),
-    ({f"{ROLLOUT}.max_model_len": None}, "does not fit into vLLM's context", "None"),
+    ({f"{ROLLOUT}.max_model_len": None}, "does not fit into vLLM's context", "null"),
     ({"teacher.max_tokens_per_gpu": 415}, "does not fit into a micro-batch", "teacher.max_tokens_per_gpu=415"),
     ({f"{ACTOR}.ppo_max_token_len_per_gpu": 415}, "does not fit into a micro-batch", "ppo_max_token_len_per_gpu=415"),
     ({f"{ROLLOUT}.tensor_model_parallel_size": 2}, "do not divide evenly among vLLM's replicas", "replicas of 2"),
     ({f"{ROLLOUT}.log_prob_max_token_len_per_gpu": 415}, "does not fit into a micro-batch", "log_prob_max_token"),
     ({"trainer.device": "tpu"}, "unknown device", "tpu"),
-    ({"teacher.placement": "moon"}, "unknown placement", "moon"),
+    ({"teacher.placement": "moon"}, "unknown teacher.placement", "moon"),
     ({"teacher.placement": "pool"}, "the teacher's pool has no GPUs", "teacher.n_gpus=0"),
     ({"teacher.n_gpus": 2}, "a colocated teacher has no GPUs of its own", "teacher.n_gpus=2"),
-    ({"teacher.dtype": "int8"}, "unknown number format", "int8"),
+    ({"teacher.dtype": "int8"}, "unknown teacher.dtype", "int8"),
     ({"teacher.strategy": "fsdp"}, "teacher.strategy is not supported on a CPU", "fsdp"),
     ({f"{ACTOR}.strategy": "megatron"}, f"{ACTOR}.strategy is not supported", "megatron"),
     ({"ray_kwargs.ray_init.num_gpus": 0}, "Ray has too few logical GPUs", "num_gpus=0"),
     ({"vaopd.high_frac": 0.0}, "vaopd.high_frac is out of range", "0.0"),
     ({"vaopd.high_frac": 1.01}, "vaopd.high_frac is out of range", "1.01"),
     ({"vaopd.high_frac": float("nan")}, "vaopd.high_frac is out of range", "nan"),
-    ({"vaopd.high_coef": -0.1}, "vaopd.high_coef is out of range", "-0.1"),
-    ({"vaopd.high_coef": 1.1}, "vaopd.high_coef is out of range", "1.1"),
-    ({"vaopd.temperature": 0.0}, "vaopd.temperature is out of range", "0.0"),
-    ({"vaopd.eps": 0.0}, "vaopd.eps is out of range", "0.0"),
+    ({"weighting.high_coef": -0.1}, "weighting.high_coef is out of range", "-0.1"),
+    ({"weighting.high_coef": 1.1}, "weighting.high_coef is out of range", "1.1"),
+    ({"weighting.temperature": 0.0}, "weighting.temperature is out of range", "0.0"),
+    ({"weighting.eps": 0.0}, "weighting.eps is out of range", "0.0"),
     ({"view.ratio": 0.0}, "view.ratio is out of range", "0.0"),
     ({"view.ratio": 1.5}, "view.ratio is out of range", "1.5"),
     ({"view.kind": "smear"}, "unknown view.kind", "smear"),
@@ -89,7 +90,7 @@ BROKEN = [
     ({"trainer.total_training_steps": 1281}, "the data end before the last step", "1281"),  # 2048 // 8 x 5 = 1280
     ({"dataset.num_train": 7}, "dataset.num_train is too small", "7"),
     ({"dataset.num_validation": 63}, "dataset.num_validation is too small", "63"),
-    ({"dataset.num_test": None}, "dataset.num_test is too small", "None"),
+    ({"dataset.num_test": None}, "dataset.num_test is too small", "null"),
     ({"validation.splits": ["test_ood"], "validation.num_questions": 513}, "dataset.num_test is too small", "512"),
     ({"dataset.min_pixels": 5, "dataset.max_pixels": 4}, "no image size is left", "dataset.min_pixels=5"),
     ({"data.train_files": "absent.parquet"}, "no such data file (data.train_files)", "absent.parquet"),
@@ -99,7 +100,7 @@ BROKEN = [
     ({"trainer.v1.sampler.sync_refill_failed_groups": True}, "sync_refill_failed_groups cannot be changed", "true"),
     ({"ray_kwargs.ray_init.address": "auto"}, "cannot be told its resources", "num_gpus=1, address auto"),
     ({"algorithm.adv_estimator": "gae"}, "a critic would be built", "gae"),
-    ({"critic.enable": True}, "a critic would be built", "critic.enable=True"),
+    ({"critic.enable": True}, "a critic would be built", "critic.enable=true"),
 ]
 
 

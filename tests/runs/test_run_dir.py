@@ -129,7 +129,7 @@ def test_the_directory_holds_the_resolved_configuration_and_what_ran(cfg):
 
 def test_a_resume_with_other_software_says_so(cfg, monkeypatch):
     assert prepare(cfg).changes == ()
-    versions = provenance.package_versions() | {"verl": "0.0.1"}
+    versions = run_dir.package_versions() | {"verl": "0.0.1"}
     monkeypatch.setattr(run_dir, "package_versions", lambda: versions)
     (change,) = prepare(cfg).changes
     assert change.startswith("verl: ") and change.endswith("0.0.1 now")

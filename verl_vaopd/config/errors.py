@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -57,6 +58,14 @@ def listing(words: Iterable[str]) -> str:
     return ", ".join(words)
 
 
+def as_written(got: object) -> str:
+    """A value, or a text with values in it, in the words of the command line: `null`, `true`, `false`."""
+    return re.sub(r"\b(?:None|True|False)\b", lambda word: _YAML[word.group()], str(got))
+
+
+_YAML = {"None": "null", "True": "true", "False": "false"}
+
+
 class Findings:
     """Collects problems, so that a user sees all of them at once."""
 
@@ -66,7 +75,7 @@ class Findings:
     def require(self, holds: bool, what: str, *, got: object, expected: str, fix: str) -> bool:
         """Note a problem unless `holds`; returns `holds`."""
         if not holds:
-            self.problems.append(Problem(what, str(got), expected, fix))
+            self.problems.append(Problem(what, as_written(got), expected, fix))
         return holds
 
     def require_range(self, key: str, value: float, expected: str, holds: bool, example: object) -> bool:

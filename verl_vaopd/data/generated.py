@@ -1,17 +1,17 @@
 """Data sets that code makes, by their name in the configuration: the registry.
 
-A generated data set is a package with the four names of `Generated`. Importing this module imports neither torch nor
-transformers.
+A generated data set is a package with the four names of `Generated`. Importing this module imports nothing heavy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
-
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING, Protocol
 
 from verl_vaopd.data import tinygeo
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 
 class Generated(Protocol):

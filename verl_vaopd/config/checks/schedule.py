@@ -87,12 +87,13 @@ def _check_generated_sizes(cfg: DictConfig, findings: Findings) -> None:
         fix="validation.splits=[validation,test_ood]",
     )
     steps = cfg.trainer.total_training_steps
-    if all(sized) and prompts >= 1 and isinstance(steps, int):
-        available = dataset.num_train // prompts * cfg.trainer.total_epochs
+    epochs = cfg.trainer.total_epochs
+    if all(sized) and prompts >= 1 and epochs >= 1 and isinstance(steps, int):
+        available = dataset.num_train // prompts * epochs
         findings.require(
             steps <= available,
             "the data end before the last step",
             got=f"trainer.total_training_steps={steps}",
             expected=f"at most {available} (dataset.num_train // data.train_batch_size x trainer.total_epochs)",
-            fix=f"dataset.num_train={-(-steps // max(cfg.trainer.total_epochs, 1)) * prompts}, or more epochs",
+            fix=f"dataset.num_train={-(-steps // epochs) * prompts}, or more epochs",
         )

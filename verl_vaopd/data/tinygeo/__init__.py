@@ -9,10 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-
-from omegaconf import DictConfig
+from typing import TYPE_CHECKING
 
 from verl_vaopd.platform import activate
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 SPLITS: tuple[str, ...] = ("train", "validation", "test", "test_unseen_pairs", "test_ood")
 
