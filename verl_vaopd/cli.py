@@ -5,15 +5,13 @@ torch, Ray, verl, vLLM and transformers are imported only where a subcommand is 
 """
 
 import argparse
-import os
-import shlex
-import shutil
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from verl_vaopd.commands.program import program, short
 from verl_vaopd.data.generated import GENERATED
 
 USAGE_ERROR = 2
@@ -51,41 +49,18 @@ def _told(command: Callable[[Any], int], argument: object) -> int:
 
 
 def train(options: argparse.Namespace) -> int:
-    """`vaopd train`: compose, check, prepare the run directory, train, report."""
-    from omegaconf import OmegaConf
+    """`vaopd train`"""
+    from verl_vaopd.commands.train import train as run
 
-    from verl_vaopd.commands import report, supervisor
-    from verl_vaopd.commands.console import Console
-    from verl_vaopd.config import cautions, compose, validate, with_default_groups
-    from verl_vaopd.runs import events, run_dir
+    return run(options.overrides, [program(), *sys.argv[1:]], print_only=options.cfg is not None)
 
-    overrides = with_default_groups(options.overrides)
-    cfg = compose(overrides)
-    if options.cfg:
-        print(OmegaConf.to_yaml(run_dir.with_dir(cfg, run_dir.choose(cfg))), end="")
-        return 0
-    validate(cfg)
-    run = run_dir.prepare(cfg, overrides, [_program(), *sys.argv[1:]])
-    console = Console()
-    console.print(f"run  {_short(run.path)} ({'resumed' if run.resumes else 'new'})")
-    console.print(f"log  {_short(run.path / run_dir.LOG)}")
-    for caution in cautions(cfg):
-        console.print(f"warning: {caution}")
-    for change in run.changes:
-        console.print(f"warning: this run began with other software: {change}")
-    try:
-        code = supervisor.run(run, console)
-    finally:
-        os.close(run.lock)
-    if code == 0:
-        console.print()
-        if events.validations(run.path / events.FILE_NAME):
-            console.print(report.final_table(run.path))
-            console.print()
-            console.print(f"learning curve  {_short(report.learning_curve(run.path))}")
-        console.print(f"run directory   {_short(run.path)}")
-        console.print(f"next            {_next_command(run.path)}")
-    return code
+
+def show_options(options: argparse.Namespace) -> int:
+    """`vaopd options`: every key of ours with its default, what is allowed, and what it means."""
+    from verl_vaopd.config.reference import as_text
+
+    print(as_text(options.word))
+    return 0
 
 
 def collect(options: argparse.Namespace) -> int:
@@ -95,7 +70,7 @@ def collect(options: argparse.Namespace) -> int:
 
     cfg = compose(with_default_groups(options.overrides))
     validate(cfg)
-    print(f"stored in {_short(collect_responses(cfg))}")
+    print(f"stored in {short(collect_responses(cfg))}")
     return 0
 
 
@@ -103,14 +78,14 @@ def compare(options: argparse.Namespace) -> int:
     """`vaopd compare`: several methods and seeds in one Ray session, and their table."""
     from verl_vaopd.commands.compare import compare as run
 
-    return run(options.overrides, options.own, [_program(), *sys.argv[1:]])
+    return run(options.overrides, options.own, [program(), *sys.argv[1:]])
 
 
 def two_stage(options: argparse.Namespace) -> int:
     """`vaopd two-stage`: distillation or SFT, then RL from its checkpoint, measured before, between and after."""
     from verl_vaopd.commands.two_stage import two_stage as run
 
-    return run(options.overrides, options.own, [_program(), *sys.argv[1:]])
+    return run(options.overrides, options.own, [program(), *sys.argv[1:]])
 
 
 def report(options: argparse.Namespace) -> int:
@@ -119,7 +94,7 @@ def report(options: argparse.Namespace) -> int:
 
     print(final_table(options.run))
     print()
-    print(f"learning curve  {_short(learning_curve(options.run))}")
+    print(f"learning curve  {short(learning_curve(options.run))}")
     return 0
 
 
@@ -130,7 +105,7 @@ def export(options: argparse.Namespace) -> int:
 
     use_cpu(not probe_gpus())
     path = export_checkpoint(options.run, checkpoint=options.checkpoint, out=options.out, dtype=options.dtype)
-    print(f"exported to {_short(path)}")
+    print(f"exported to {short(path)}")
     return 0
 
 
@@ -163,6 +138,10 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides; none: chosen by hardware")
     command.add_argument("--cfg", choices=["job"], help="print the resolved configuration and start nothing")
     command.set_defaults(command=train)
+
+    command = commands.add_parser("options", help="what can be set: keys, defaults, ranges, meaning")
+    command.add_argument("word", nargs="?", default="", metavar="WORD", help="only keys with it, such as validation")
+    command.set_defaults(command=show_options)
 
     command = commands.add_parser("collect", help="store verified responses of the teacher; resumable")
     command.add_argument(
@@ -209,31 +188,6 @@ def _parser() -> argparse.ArgumentParser:
         of_data_set = data_set.add_subparsers(required=True, metavar="COMMAND")
         of_data_set.add_parser("build", help=f"make its models; `vaopd {name} build --help` shows the options")
     return parser
-
-
-def _next_command(run: Path) -> str:
-    """What to try after a training: export the best checkpoint, or the last where none was validated."""
-    from verl_vaopd.runs.checkpoints import BEST, complete_steps
-    from verl_vaopd.runs.run_dir import CHECKPOINTS
-
-    where = shlex.quote(_short(run))
-    if not complete_steps(run / CHECKPOINTS):
-        return f"{_program()} report {where}"
-    which = "" if (run / CHECKPOINTS / BEST).exists() else " --checkpoint last"
-    return f"{_program()} export {where}{which}"
-
-
-def _program() -> str:
-    """How this program is called from here."""
-    called = Path(sys.argv[0])
-    if called.name != "vaopd":
-        return shlex.join([_short(Path(sys.executable)), "-m", "verl_vaopd.cli"])
-    return "vaopd" if shutil.which("vaopd") == str(called) else shlex.quote(_short(called))
-
-
-def _short(path: Path) -> str:
-    relative = os.path.relpath(path)
-    return str(path) if relative.startswith("..") else relative
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from omegaconf import MISSING
 from verl_vaopd.algorithms.options import options_of
 from verl_vaopd.algorithms.weightings import WEIGHTINGS
 from verl_vaopd.config.following import RULES
+from verl_vaopd.config.renamed import MASK, MOVED
 from verl_vaopd.config.schema import SECTIONS, WEIGHTING
 
 HEAD = """# Configuration
@@ -65,6 +66,9 @@ def as_markdown() -> str:
             cells = ([f"`{line.key}`", f"`{line.default}`", line.allowed, line.meaning] for line in found)
             parts += ["| " + " | ".join(cell.replace("|", "&#124;") for cell in row) + " |" for row in cells]
             parts += [""]
+    former = [*(f"`{old}` is now `{new}`" for old, new in MOVED.items()), f"`{MASK}=WHICH` is now `weighting=masked"]
+    former[-1] += " weighting.which=WHICH`"
+    parts += ["## Former names, which stay valid", "", *(f"- {line}" for line in former)]
     return "\n".join(parts).rstrip()
 
 
