@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 import verl_vaopd.config
 from verl_vaopd import cli
 from verl_vaopd.commands import supervisor
+from verl_vaopd.commands import train as train_command
 from verl_vaopd.config import ConfigError, Problem
 from verl_vaopd.runs.checkpoints import checkpoint_path, link_best, mark_complete
 
@@ -73,7 +74,7 @@ def composed(monkeypatch):
         seen.extend(overrides)
         raise ValueError("enough")
 
-    monkeypatch.setattr(verl_vaopd.config, "compose", compose)
+    monkeypatch.setattr(train_command, "compose", compose)
     return seen
 
 
@@ -140,9 +141,9 @@ def train(tmp_path, monkeypatch, capfd, tiny_config):
     real = supervisor.run
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["vaopd", "train", *TINY])
-    monkeypatch.setattr(verl_vaopd.config, "compose", lambda overrides: tiny_config)
+    monkeypatch.setattr(train_command, "compose", lambda overrides: tiny_config)
     # The shipped models are not what is tested here.
-    monkeypatch.setattr(verl_vaopd.config, "validate", lambda cfg: None)
+    monkeypatch.setattr(train_command, "validate", lambda cfg: None)
     return run
 
 
@@ -167,7 +168,7 @@ def test_a_configuration_that_cannot_run_leaves_no_directory(train, tmp_path, mo
     def validate(cfg):
         raise ConfigError(Problem("K", got="0", expected="at least 1", fix="actor_rollout_ref.rollout.n=4"))
 
-    monkeypatch.setattr(verl_vaopd.config, "validate", validate)
+    monkeypatch.setattr(train_command, "validate", validate)
     code, output = train(CHILD)
     assert code == 2
     assert "expected: at least 1" in output.err
@@ -181,7 +182,7 @@ def test_a_configuration_that_cannot_run_leaves_no_directory(train, tmp_path, mo
 def test_a_command_to_try_is_called_as_this_one_was(called, program, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", [str(tmp_path / called)])
-    assert cli._next_command(tmp_path / "run") == f"{program} report run"
+    assert train_command._next_command(tmp_path / "run") == f"{program} report run"
 
 
 def test_a_vaopd_on_the_path_is_called_by_its_name(tmp_path, monkeypatch):
@@ -189,28 +190,28 @@ def test_a_vaopd_on_the_path_is_called_by_its_name(tmp_path, monkeypatch):
     program.touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(sys, "argv", [str(program)])
-    assert cli._next_command(tmp_path / "run").startswith("vaopd report ")
+    assert train_command._next_command(tmp_path / "run").startswith("vaopd report ")
 
 
 def test_an_interrupt_before_training_ends_without_a_traceback(monkeypatch, capsys):
     def compose(overrides):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verl_vaopd.config, "compose", compose)
+    monkeypatch.setattr(train_command, "compose", compose)
     assert cli.main(["train", *TINY]) == 130
     assert capsys.readouterr().err == "vaopd: interrupted\n"
 
 
 def test_the_next_command_fits_what_is_there(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli._next_command(tmp_path / "run").endswith("report run")
+    assert train_command._next_command(tmp_path / "run").endswith("report run")
     path = checkpoint_path(tmp_path / "run" / "checkpoints", 1)
     path.mkdir(parents=True)
     (path / "data.pt").write_bytes(b"x")
     mark_complete(path)
-    assert cli._next_command(tmp_path / "run").endswith("export run --checkpoint last")
+    assert train_command._next_command(tmp_path / "run").endswith("export run --checkpoint last")
     link_best(path.parent, [{"step": 1, "accuracy": 0.5}])
-    assert cli._next_command(tmp_path / "run").endswith("export run")
+    assert train_command._next_command(tmp_path / "run").endswith("export run")
 
 
 def test_a_failed_training_is_resumed_by_the_same_command(train, tmp_path):

@@ -113,7 +113,7 @@ def test_a_group_that_was_not_chosen():
     [
         # Ours are typed.
         ("vaopd.high_frac=much", "a number"),
-        ("vaopd.rollout_weighting=2.5", "true or false"),
+        ("weighting.rollout_weighting=2.5", "true or false"),
         ("dump.every=1.5", "an integer"),
         ("run.root=null", "text"),
         ("checkpoint.keep=few", "an integer or null"),
