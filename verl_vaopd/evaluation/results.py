@@ -99,7 +99,7 @@ def read_result(run: Path, name: str, protocol: str) -> Result:
     expected = [(question["question"], sample) for question in questions for sample in range(identity["n"])]
     if [(row["question"], row["sample"]) for row in scores] != expected:
         raise ValueError(f"{path}: got scores of other questions than questions.jsonl; run the evaluation again")
-    return Result(replace(BENCHMARKS[name], **identity["switches"]), identity, questions, scores)  # type: ignore[type-var]
+    return Result(replace(BENCHMARKS[name], **identity["switches"]), identity, questions, scores)
 
 
 def benchmarks_in(run: Path, protocol: str) -> list[str]:

@@ -13,7 +13,6 @@ here the response stays unscored.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -37,11 +36,14 @@ from verl_vaopd.evaluation.published import as_list, as_mapping
 _LETTER = re.compile(r"\(([a-zA-Z])\)")
 
 
-@dataclass(frozen=True)
 class MathVista(Benchmark):
     """See the module."""
 
     name = "mathvista"
+    title = "MathVista"
+    paper_average = "Math avg"
+    hub_id = "AI4Math/MathVista"
+    tsv = "MathVista_MINI"
     splits = ("testmini",)
 
     def prompt(self, fields: Fields) -> str:

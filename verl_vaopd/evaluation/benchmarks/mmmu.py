@@ -42,6 +42,10 @@ class MMMU(Benchmark):
     random_fallback: bool = False
 
     name = "mmmu"
+    title = "MMMU"
+    paper_average = "Visual avg"
+    hub_id = "MMMU/MMMU"
+    tsv = "MMMU_DEV_VAL"
     splits = ("validation",)
 
     def prompt(self, fields: Fields) -> str:
