@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
-from verl_vaopd.evaluation.headline import Headline, standard_error_of
+from verl_vaopd.evaluation.headline import Headline
 from verl_vaopd.evaluation.results import Result, benchmarks_in, common_protocol, read_result
 from verl_vaopd.evaluation.tables import require_comparable
-from verl_vaopd.stats.estimates import cluster_bootstrap_interval
+from verl_vaopd.stats.estimates import cluster_bootstrap_interval, standard_error_of
 from verl_vaopd.stats.few_clusters import FEW_CLUSTERS, t_interval
 from verl_vaopd.stats.paired import holm, minimum_detectable_difference, sign_flip_p_value
 from verl_vaopd.stats.tables import ABSENT, markdown_table
