@@ -1,4 +1,9 @@
-"""One file per benchmark; BENCHMARKS has them all by name."""
+"""One file per benchmark, with all that is known of it: where it is published, how it is asked and scored, its metrics.
+
+BENCHMARKS has them by name. Beside them is what several share (choices.py, free_form.py, interleave.py, vlmevalkit.py)
+and what is too long for the file of the one that it belongs to (mathvista_numbers.py, edit_distance.py,
+mmmu_official.py).
+"""
 
 from verl_vaopd.evaluation.benchmark import Benchmark
 from verl_vaopd.evaluation.benchmarks.ai2d import AI2D

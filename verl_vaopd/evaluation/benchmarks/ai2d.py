@@ -2,7 +2,7 @@
 
 Layouts: lmms-lab/ai2d (test; `answer` is the position of the option, from 0) and VLMEvalKit's AI2D_TEST.tsv.
 
-Official protocol: VLMEvalKit's, see parsing.vlmevalkit, with a judge for what it does not find, if there is one.
+Official protocol: VLMEvalKit's, see vlmevalkit.py, with a judge for what it does not find, if there is one.
 """
 
 from verl_vaopd.answers.choice import LETTERS, letters_of

@@ -18,7 +18,6 @@ from typing import Any
 
 from verl_vaopd.answers.choice import LETTERS, chosen_letter, letters_of
 from verl_vaopd.answers.equality import same_value
-from verl_vaopd.answers.numbers import decimals, final_number, final_numbers, rounds_to, spell
 from verl_vaopd.evaluation.benchmark import (
     Benchmark,
     Fields,
@@ -31,6 +30,13 @@ from verl_vaopd.evaluation.benchmark import (
     is_present,
 )
 from verl_vaopd.evaluation.benchmarks.edit_distance import edit_distance
+from verl_vaopd.evaluation.benchmarks.mathvista_numbers import (
+    decimals,
+    final_number,
+    final_numbers,
+    rounds_to,
+    spell,
+)
 from verl_vaopd.evaluation.published import as_list, as_mapping
 
 _LETTER = re.compile(r"\(([a-zA-Z])\)")

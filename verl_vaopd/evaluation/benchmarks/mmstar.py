@@ -2,7 +2,7 @@
 
 Layouts: Lin-Chen/MMStar (val; the options stand in the question) and VLMEvalKit's MMStar.tsv.
 
-Official protocol: VLMEvalKit's, see parsing.vlmevalkit, with a judge for what it does not find, if there is one. (The
+Official protocol: VLMEvalKit's, see vlmevalkit.py, with a judge for what it does not find, if there is one. (The
 script in MMStar's own repository, from before VLMEvalKit took the benchmark up, credits a letter only where the
 response begins with it, or with "(", "option " or "the answer is " and it.)
 """

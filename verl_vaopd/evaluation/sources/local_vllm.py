@@ -64,7 +64,7 @@ class VllmSource:
         self.occupancy = Occupancy(num_slots)
 
     def responses(self, requests: Iterable[Request]) -> Iterator[list[Response]]:
-        """See requests.Source."""
+        """See source.Source."""
         self._note_occupancy()
         waiting = _Ahead(requests)
         running: dict[str, _Running] = {}
