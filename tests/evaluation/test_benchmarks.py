@@ -5,15 +5,27 @@ import pytest
 from tests.evaluation.published_rows import NEEDS_JUDGE, ROWS
 from verl_vaopd.evaluation.benchmark import Verdict
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
+from verl_vaopd.evaluation.tables import AVERAGES
 
 layouts = pytest.mark.parametrize("layout", ROWS)
 OFFICIAL = [layout for layout, (name, _, _) in ROWS.items() if name in PAPER]
 
 
 def test_registry_has_the_eight_and_three_more():
+    assert PAPER == ("wemath", "mathvista", "mathverse", "hallusionbench", "ai2d", "mmmu", "mmstar", "ocrbench")
     assert list(BENCHMARKS) == [*PAPER, "geo3k", "tinygeo", "custom"]
-    assert all(benchmark.name == name for name, benchmark in BENCHMARKS.items())
     assert {name for name, _, _ in ROWS.values()} == set(BENCHMARKS)
+
+
+def test_a_benchmark_says_where_it_stands_in_tables_and_where_it_is_published():
+    titles = [benchmark.title for benchmark in BENCHMARKS.values()]
+    assert len({*titles, *AVERAGES}) == len(BENCHMARKS) + len(AVERAGES)
+    assert {title: list(names) for title, names in AVERAGES.items()} == {
+        "Math avg": ["wemath", "mathvista", "mathverse"],
+        "Visual avg": ["hallusionbench", "ai2d", "mmmu", "mmstar", "ocrbench"],
+    }
+    assert [name for name, benchmark in BENCHMARKS.items() if benchmark.hub_id] == [*PAPER, "geo3k"]
+    assert [name for name, benchmark in BENCHMARKS.items() if benchmark.tsv] == list(PAPER)
 
 
 @layouts
@@ -105,7 +117,7 @@ PROMPTS = {
         "Please select the correct answer from the options above. \n"
     ),
     "mmstar_hf": ROWS["mmstar_hf"][1]["question"],
-    "ocrbench_hf": "What is the brand?",
+    "ocrbench_hf_text": "What is the brand?",
     "geo3k": "<image>Find x. Please reason step by step, and put your final answer within \\boxed{}.",
     "tinygeo": "<image>How long are AB and BC together?",
     "custom_free": "How much?",

@@ -18,7 +18,7 @@ from verl_vaopd.evaluation.crosscheck.case import Case
 from verl_vaopd.evaluation.crosscheck.cases import synthetic
 from verl_vaopd.evaluation.crosscheck.comparison import Compared, ComparedMetric
 from verl_vaopd.evaluation.crosscheck.difference import Difference
-from verl_vaopd.evaluation.crosscheck.layouts import DATASETS, write_inputs
+from verl_vaopd.evaluation.crosscheck.layouts import write_inputs
 from verl_vaopd.evaluation.crosscheck.outcomes import Outcome, Outcomes, read_outcomes
 from verl_vaopd.evaluation.published import read_rows
 
@@ -88,8 +88,9 @@ def test_a_judge_says_what_it_is_told_by_role():
 
 def test_vlmevalkit_files_are_read_back_by_our_own_loader(tmp_path):
     write_inputs(BACKENDS["vlmevalkit"], CASES["vlmevalkit"], tmp_path)
-    assert json.loads((tmp_path / "datasets.json").read_text()) == DATASETS
-    for benchmark, dataset in DATASETS.items():
+    datasets = json.loads((tmp_path / "datasets.json").read_text())
+    assert datasets == {name: BENCHMARKS[name].tsv for name in PAPER}
+    for benchmark, dataset in datasets.items():
         cases = [case for case in CASES["vlmevalkit"] if case.benchmark == benchmark]
         said = [json.loads(line) for line in (tmp_path / "responses" / f"{benchmark}.jsonl").open()]
         rows = list(read_rows(tmp_path / "LMUData" / f"{dataset}.tsv", ()))

@@ -6,7 +6,7 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from tests.evaluation.engine import Engine, StandInSource
+from tests.evaluation.vllm_engine import Engine, StandInSource
 from verl_vaopd.evaluation.benchmark import ImagePart, Question
 from verl_vaopd.evaluation.published import ImageFile
 from verl_vaopd.evaluation.settings import Settings
