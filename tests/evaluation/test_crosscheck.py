@@ -46,24 +46,23 @@ def test_cases_are_the_same_every_time(name):
     assert len({case.input_hash for case in again}) == len(again)
 
 
-@pytest.mark.parametrize(
-    ("benchmark", "response"),
-    [
-        ("wemath", r"<think>It could be B...</think> \boxed{C}"),
-        ("ai2d", r"\boxed{B}"),
-        ("mmstar", "CD"),
-        ("mmmu", "I do not know."),
-        ("mathvista", "[2014, 2016]"),
-        ("mathvista", "14°"),
-        ("mathverse", r"\boxed{22.3}"),
-        ("hallusionbench", "They are equally long."),
-        ("ocrbench", "yesterday"),
-        ("ocrbench", "y _ { 2 }\n= - 1"),
-    ],
-)
+TRAPS = {
+    ("wemath", r"<think>It could be B...</think> \boxed{C}"),
+    ("ai2d", r"\boxed{B}"),
+    ("mmstar", "CD"),
+    ("mmmu", "I do not know."),
+    ("mathvista", "[2014, 2016]"),
+    ("mathvista", "14°"),
+    ("mathverse", r"\boxed{22.3}"),
+    ("hallusionbench", "They are equally long."),
+    ("ocrbench", "yesterday"),
+    ("ocrbench", "y _ { 2 }\n= - 1"),
+}
+
+
 @both
-def test_known_traps_are_among_the_cases(name, benchmark, response):
-    assert any(case.benchmark == benchmark and case.response == response for case in CASES[name])
+def test_known_traps_are_among_the_cases(name):
+    assert {(case.benchmark, case.response) for case in CASES[name]} >= TRAPS
 
 
 @both
