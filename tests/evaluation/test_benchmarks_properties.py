@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.answers.hostile_text import responses, thoughts
 from tests.evaluation.published_rows import ROWS
-from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
+from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.benchmarks.ai2d import AI2D
 
 seeded = settings(derandomize=True, deadline=None, max_examples=60)
@@ -25,10 +25,9 @@ def judge_that_echoes(prompt):
 
 def verdicts(layout, response, *judges):
     name, fields, _ = ROWS[layout]
-    yield BENCHMARKS[name].score(fields, response, "rule")
-    if name in PAPER:
-        for judge in judges:
-            yield BENCHMARKS[name].score(fields, response, "official", judge=judge)
+    for protocol in BENCHMARKS[name].protocols:
+        for judge in judges if protocol == "official" else (None,):
+            yield BENCHMARKS[name].score(fields, response, protocol, judge=judge)
 
 
 @seeded
