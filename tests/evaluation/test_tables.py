@@ -1,7 +1,9 @@
+import csv
 import json
 
 import pytest
 
+from tests.evaluation.published_rows import ROWS
 from verl_vaopd.evaluation.tables import Score, average, make_tables
 
 
@@ -35,3 +37,21 @@ def test_tables_print_what_explains_a_score(tmp_path):
     assert "- model, WeMath: strict 0.0, loose 100.0\n" in text
     assert "- model, OCRBench: final_score 750.0 of 1000\n" in text
     assert "| 50.0" in text and "| 75.0 [" in text
+
+
+def test_columns_are_those_of_the_paper_with_their_averages_and_then_the_others(tmp_path):
+    """Two of four right, all, none: 50 on average. Of the visual ones only AI2D is there: no average."""
+    hits = {"mathvista": [1.0, 1.0, 0.0, 0.0], "mathverse": [1.0, 1.0], "ai2d": [1.0, 0.0], "geo3k": [0.0]}
+    rows = {name: fields for name, fields, _ in ROWS.values()}
+    for name, of_name in hits.items():
+        write_run(tmp_path / "model", name, [rows[name]] * len(of_name), of_name)
+    keys = ("2steps_1", "2steps_2", "2steps_multi")
+    write_run(tmp_path / "model", "wemath", [{"ID": "2steps_1", "key": key} for key in keys], [0.0, 0.0, 0.0])
+    text = make_tables([tmp_path / "model"], None, tmp_path / "out")
+    (row,) = csv.DictReader((tmp_path / "out" / "table.csv").read_text().splitlines())
+    scores = {column: value for column, value in row.items() if not column.endswith((" low", " high"))}
+    expected = {"model": "model", "WeMath": "0.0", "MathVista": "50.0", "MathVerse": "100.0", "Math avg": "50.0"}
+    expected |= {"HalluB": "", "AI2D": "50.0", "MMMU": "", "MMStar": "", "OCRBench": "", "Visual avg": ""}
+    expected["Geo3K"] = "0.0"
+    assert list(scores.items()) == list(expected.items())
+    assert text.split("\n\n")[1].splitlines()[0].replace("|", " ").split() == " ".join(expected).split()
