@@ -237,7 +237,7 @@ ROWS: dict[str, tuple[str, dict[str, Any], str]] = {
         },
         "B",
     ),
-    "ocrbench_hf": (
+    "ocrbench_hf_text": (
         "ocrbench",
         {
             "dataset": "textVQA",
@@ -247,7 +247,7 @@ ROWS: dict[str, tuple[str, dict[str, Any], str]] = {
         },
         "It says Coca Cola.",
     ),
-    "ocrbench_tsv": (
+    "ocrbench_tsv_formula": (
         "ocrbench",
         {
             "index": "1",

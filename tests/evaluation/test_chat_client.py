@@ -1,6 +1,6 @@
 import pytest
 
-from tests.evaluation.server import completion, serve
+from tests.evaluation.chat_server import completion, serve
 from verl_vaopd.evaluation.chat_client import CallFailed, ChatClient, Completion, require_endpoint
 
 

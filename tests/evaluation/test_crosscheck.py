@@ -18,7 +18,7 @@ from verl_vaopd.evaluation.crosscheck.case import Case
 from verl_vaopd.evaluation.crosscheck.cases import synthetic
 from verl_vaopd.evaluation.crosscheck.comparison import Compared, ComparedMetric
 from verl_vaopd.evaluation.crosscheck.difference import Difference
-from verl_vaopd.evaluation.crosscheck.layouts import DATASETS, write_inputs
+from verl_vaopd.evaluation.crosscheck.layouts import write_inputs
 from verl_vaopd.evaluation.crosscheck.outcomes import Outcome, Outcomes, read_outcomes
 from verl_vaopd.evaluation.published import read_rows
 
@@ -46,24 +46,23 @@ def test_cases_are_the_same_every_time(name):
     assert len({case.input_hash for case in again}) == len(again)
 
 
-@pytest.mark.parametrize(
-    ("benchmark", "response"),
-    [
-        ("wemath", r"<think>It could be B...</think> \boxed{C}"),
-        ("ai2d", r"\boxed{B}"),
-        ("mmstar", "CD"),
-        ("mmmu", "I do not know."),
-        ("mathvista", "[2014, 2016]"),
-        ("mathvista", "14°"),
-        ("mathverse", r"\boxed{22.3}"),
-        ("hallusionbench", "They are equally long."),
-        ("ocrbench", "yesterday"),
-        ("ocrbench", "y _ { 2 }\n= - 1"),
-    ],
-)
+TRAPS = {
+    ("wemath", r"<think>It could be B...</think> \boxed{C}"),
+    ("ai2d", r"\boxed{B}"),
+    ("mmstar", "CD"),
+    ("mmmu", "I do not know."),
+    ("mathvista", "[2014, 2016]"),
+    ("mathvista", "14°"),
+    ("mathverse", r"\boxed{22.3}"),
+    ("hallusionbench", "They are equally long."),
+    ("ocrbench", "yesterday"),
+    ("ocrbench", "y _ { 2 }\n= - 1"),
+}
+
+
 @both
-def test_known_traps_are_among_the_cases(name, benchmark, response):
-    assert any(case.benchmark == benchmark and case.response == response for case in CASES[name])
+def test_known_traps_are_among_the_cases(name):
+    assert {(case.benchmark, case.response) for case in CASES[name]} >= TRAPS
 
 
 @both
@@ -88,8 +87,9 @@ def test_a_judge_says_what_it_is_told_by_role():
 
 def test_vlmevalkit_files_are_read_back_by_our_own_loader(tmp_path):
     write_inputs(BACKENDS["vlmevalkit"], CASES["vlmevalkit"], tmp_path)
-    assert json.loads((tmp_path / "datasets.json").read_text()) == DATASETS
-    for benchmark, dataset in DATASETS.items():
+    datasets = json.loads((tmp_path / "datasets.json").read_text())
+    assert datasets == {name: BENCHMARKS[name].tsv for name in PAPER}
+    for benchmark, dataset in datasets.items():
         cases = [case for case in CASES["vlmevalkit"] if case.benchmark == benchmark]
         said = [json.loads(line) for line in (tmp_path / "responses" / f"{benchmark}.jsonl").open()]
         rows = list(read_rows(tmp_path / "LMUData" / f"{dataset}.tsv", ()))

@@ -7,8 +7,8 @@ import pytest
 
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.benchmarks.hallusionbench import GROUPINGS, HallusionBench
-from verl_vaopd.evaluation.headline import Headline, headline, standard_error_of
-from verl_vaopd.stats.estimates import cluster_bootstrap_interval, clustered_standard_error
+from verl_vaopd.evaluation.headline import Headline, headline
+from verl_vaopd.stats.estimates import cluster_bootstrap_interval, clustered_standard_error, standard_error_of
 from verl_vaopd.stats.few_clusters import FEW_CLUSTERS, t_interval
 
 

@@ -4,7 +4,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from omegaconf import OmegaConf
 
-from tests.evaluation.server import completion, serve
+from tests.evaluation.chat_server import completion, serve
 from verl_vaopd.evaluation.chat_client import ChatClient
 from verl_vaopd.evaluation.judge import CachedJudge
 from verl_vaopd.evaluation.settings import JudgeSettings

@@ -6,8 +6,9 @@ import pytest
 from omegaconf import OmegaConf
 from PIL import Image
 
-from tests.evaluation.engine import Engine, StandInSource
+from tests.evaluation.vllm_engine import Engine, StandInSource
 from verl_vaopd.evaluation.benchmark import ImagePart, Question
+from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.published import ImageFile
 from verl_vaopd.evaluation.settings import Settings
 from verl_vaopd.evaluation.sources import local_vllm
@@ -115,10 +116,10 @@ def test_an_image_counts_as_large_as_it_is_processed(make_source, image_part, mo
     assert source._engine.most_running == num_running
 
 
-def test_images_of_tinygeo_are_not_resized():
+def test_images_are_resized_unless_the_benchmark_says_no():
     settings = OmegaConf.structured(Settings(model="m", min_pixels=None))
-    assert pixel_limits(settings, "tinygeo") == {}
-    assert pixel_limits(settings, "ai2d") == {"max_pixels": 4_194_304}
+    found = {name: pixel_limits(settings, name) for name in BENCHMARKS}
+    assert found == {name: {} if name == "tinygeo" else {"max_pixels": 4_194_304} for name in BENCHMARKS}
 
 
 def test_options_on_the_cpu_are_those_of_the_recipe():

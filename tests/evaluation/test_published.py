@@ -262,7 +262,7 @@ def test_an_image_without_a_mark_comes_first(tmp_path):
 
 def test_parquet_images_may_be_paths_beside_the_file(tmp_path):
     (tmp_path / "a.png").write_bytes(png("blue"))
-    rows = [{**ROWS["ocrbench_hf"][1], "image": {"bytes": None, "path": "a.png"}}]
+    rows = [{**ROWS["ocrbench_hf_text"][1], "image": {"bytes": None, "path": "a.png"}}]
     (question,) = BENCHMARKS["ocrbench"].load(write_parquet(tmp_path / "test.parquet", rows, {"image": IMAGE}))
     assert colours(question) == [BLUE]
 

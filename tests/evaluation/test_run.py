@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from tests.evaluation.server import completion, serve
+from tests.evaluation.chat_server import completion, serve
 from verl_vaopd.commands import evaluate
 from verl_vaopd.evaluation import scoring
 from verl_vaopd.evaluation.benchmark import ImagePart

@@ -2,10 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
-from verl_vaopd.evaluation.questions import PUBLISHED, data_path, require_data
+from verl_vaopd.evaluation.benchmarks import PAPER
 from verl_vaopd.evaluation.settings import benchmark_names, defaults, out_directory, parse
-from verl_vaopd.evaluation.tables import AVERAGES, TITLES
 
 
 def test_words_become_settings():
@@ -63,24 +61,3 @@ def test_a_run_is_named_after_what_answers():
 def test_all_defaults_are_told():
     lines = defaults().splitlines()
     assert {"n=8", "model=null", "judge.concurrency=16", "files.NAME=VALUE"} <= set(lines)
-
-
-def test_data_are_found_by_their_usual_names(tmp_path):
-    settings = parse(["model=m", f"data={tmp_path}"])
-    with pytest.raises(ValueError) as error:
-        require_data(settings, ["mathvista", "custom"])
-    told = str(error.value)
-    assert "hf download AI4Math/MathVista" in told and "MathVista_MINI.tsv" in told and "files.custom=PATH" in told
-    for name in ("MathVista", "MathVista_MINI.tsv", "mathvista"):  # ever more preferred
-        (tmp_path / name).mkdir()
-        assert data_path(settings, "mathvista") == tmp_path / name
-    named = parse(["model=m", f"data={tmp_path}", f"files.mathvista={tmp_path / 'MathVista'}"])
-    assert data_path(named, "mathvista") == tmp_path / "MathVista"
-    with pytest.raises(ValueError, match=r"files\.mathvista: got .*none"):
-        data_path(parse(["model=m", f"files.mathvista={tmp_path / 'none'}"]), "mathvista")
-
-
-def test_every_benchmark_has_its_place_in_tables():
-    assert set(TITLES) == set(BENCHMARKS)
-    assert sorted(name for names in AVERAGES.values() for name in names) == sorted(PAPER)
-    assert set(PUBLISHED) == {*PAPER, "geo3k"}

@@ -12,26 +12,6 @@ from verl_vaopd.evaluation.sources.source import Response
 from verl_vaopd.evaluation.speed import GpuIdle, Speed
 
 
-def occupancy(*notes, num_slots=4):
-    """Of (second, unfinished samples)."""
-    times = iter(second for second, _ in notes)
-    found = Occupancy(num_slots, clock=lambda: next(times))
-    for _, num in notes:
-        found.note(num)
-    return found
-
-
-def test_idle_and_full_time_by_hand():
-    """Seconds 5-7 nothing; 7-9 two of four; 9-15 eight, which count as four: full (2 * 0.5 + 6) / 10."""
-    found = occupancy((5, 0), (7, 2), (9, 8), (15, 0))
-    assert found.idle_frac == pytest.approx(0.2) and found.full_frac == pytest.approx(0.7)
-
-
-@pytest.mark.parametrize("notes", [(), ((3, 1),)])
-def test_no_time_has_no_shares(notes):
-    assert occupancy(*notes).idle_frac is None and occupancy(*notes).full_frac is None
-
-
 @pytest.fixture
 def nvidia_smi(tmp_path, monkeypatch):
     """nvidia_smi(texts): a program that says one after the other, and notes what it was asked."""
@@ -96,12 +76,14 @@ def responses(*num_tokens):
 
 
 def test_every_process_adds_a_line(tmp_path):
-    path = tmp_path / "speed.jsonl"
-    with Speed(path, occupancy((0, 0), (1, 4), (4, 0)), num_gpus=0) as speed:
+    path, occupancy = tmp_path / "speed.jsonl", Occupancy(4, clock=iter([0.0, 1.0, 4.0]).__next__)
+    for num_unfinished in (0, 4, 0):
+        occupancy.note(num_unfinished)
+    with Speed(path, occupancy, num_gpus=0) as speed:
         speed.add(responses(10, 20))
         speed.add(responses(None, 30))
         time.sleep(0.02)
-    with pytest.raises(RuntimeError), Speed(path, occupancy(), num_gpus=0) as other:
+    with pytest.raises(RuntimeError), Speed(path, Occupancy(4), num_gpus=0) as other:
         other.add(responses(None))
         raise RuntimeError("interrupted")
     first, second = map(json.loads, path.read_text().splitlines())

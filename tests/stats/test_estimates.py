@@ -6,23 +6,20 @@ import pytest
 
 from verl_vaopd.stats import estimates as stats
 from verl_vaopd.stats.estimates import (
-    avg_at_k,
     cluster_bootstrap_interval,
     clustered_standard_error,
     estimate_mean,
-    pass_at_k,
-    question_pass_at_k,
 )
 
 NAN = float("nan")
 
 
-def test_avg_at_k_counts_questions_alike_whatever_their_samples():
+def test_a_mean_counts_questions_alike_whatever_their_samples():
     """Question means 1, 1/2 and 0: 1/2; the mean over all six samples would be 4/6."""
     ragged = [[1.0, 1.0, 1.0], [1.0, 0.0], [0.0]]
     masked = [[1.0, NAN, 1.0, 1.0], [NAN, 1.0, NAN, 0.0], [0.0, NAN, NAN, NAN]]
-    assert avg_at_k(ragged) == 0.5
-    assert avg_at_k(np.array(masked)) == 0.5
+    assert estimate_mean(ragged).value == 0.5
+    assert estimate_mean(np.array(masked)).value == 0.5
 
 
 def test_question_without_samples_is_left_out_and_counted():
@@ -33,44 +30,8 @@ def test_question_without_samples_is_left_out_and_counted():
 
 
 def test_nothing_sampled_is_nan():
-    assert math.isnan(avg_at_k([]))
-    assert math.isnan(avg_at_k([[NAN, NAN]]))
-    assert math.isnan(estimate_mean([[], []]).value)
-
-
-@pytest.mark.parametrize(
-    ("n", "c", "k"), [(n, c, k) for n in range(1, 7) for c in range(n + 1) for k in range(1, n + 1)]
-)
-def test_pass_at_k_is_the_share_of_k_subsets_with_a_right_sample(n, c, k):
-    samples = [1.0] * c + [0.0] * (n - c)
-    subsets = list(itertools.combinations(samples, k))
-    expected = sum(any(subset) for subset in subsets) / len(subsets)
-    assert pass_at_k([samples], k) == pytest.approx(expected, abs=1e-12)
-
-
-def test_pass_at_k_uses_each_questions_own_number_of_samples():
-    """1 of 4: 1 - C(3, 2) / C(4, 2) = 1/2. 1 of 3: 1 - C(2, 2) / C(3, 2) = 2/3."""
-    correct = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, NAN, 1.0, 0.0], [NAN, NAN, NAN, NAN]])
-    np.testing.assert_allclose(question_pass_at_k(correct, 2), [1 / 2, 2 / 3, NAN], rtol=1e-12)
-    assert pass_at_k(correct, 2) == pytest.approx(7 / 12)
-
-
-def test_pass_at_k_is_exact_where_factorials_overflow():
-    """c = 1: pass@k = k / n."""
-    correct = np.zeros((1, 2000))
-    correct[0, 7] = 1.0
-    assert pass_at_k(correct, 500) == pytest.approx(0.25, rel=1e-9)
-
-
-@pytest.mark.parametrize("k", [0, 3, -1])
-def test_pass_at_k_refuses_more_draws_than_samples(k):
-    with pytest.raises(ValueError, match="expected 1 to 2"):
-        pass_at_k([[1.0, 0.0, 1.0], [1.0, 0.0]], k)
-
-
-def test_pass_at_k_refuses_graded_scores():
-    with pytest.raises(ValueError, match="0 and 1"):
-        pass_at_k([[0.5, 1.0]], 1)
+    for values in ([], [[NAN, NAN]], [[], []]):
+        assert math.isnan(estimate_mean(values).value)
 
 
 @pytest.mark.parametrize(("confidence", "expected"), [(0.95, (0.0, 1.0)), (0.4, (0.5, 0.5))])
@@ -173,6 +134,6 @@ def test_bootstrap_refuses_what_makes_no_sense(options, message):
 
 def test_values_must_be_finite_and_at_most_two_axes():
     with pytest.raises(ValueError, match="infinite value in question 1"):
-        avg_at_k([[0.0], [math.inf]])
+        estimate_mean([[0.0], [math.inf]])
     with pytest.raises(ValueError, match="2 axes"):
-        avg_at_k(np.zeros((2, 3, 4)))
+        estimate_mean(np.zeros((2, 3, 4)))

@@ -1,11 +1,9 @@
 import itertools
-from math import comb
 
 import numpy as np
 import pytest
 
 from verl_vaopd.stats.paired import holm, minimum_detectable_difference, sign_flip_p_value
-from verl_vaopd.stats.pass_at_k import question_majority
 
 
 def test_sign_flips_agree_with_all_sign_patterns():
@@ -52,33 +50,3 @@ def test_minimum_detectable_difference_is_found_with_the_promised_chance():
     assert minimum_detectable_difference(1.0) == pytest.approx(1.959964 + 0.841621, abs=1e-6)
     drawn = np.random.default_rng(0).normal(minimum_detectable_difference(2.0, power=0.9), 2.0, 200_000)
     assert np.mean(np.abs(drawn) > 1.959964 * 2.0) == pytest.approx(0.9, abs=0.005)
-
-
-def test_majority_by_hand():
-    """A right. A A B: A wins. A B: half. B B A: B. No answer has no vote."""
-    answers = [["A", "A", "B"], ["A", "B", None], ["B", "B", "A"], [None, None, None], [None, None, "A"]]
-    correct = [[float(answer == "A") for answer in samples] for samples in answers]
-    np.testing.assert_allclose(question_majority(answers, correct, 3), [1.0, 0.5, 0.0, 0.0, 1.0])
-
-
-def test_majority_of_fewer_is_the_mean_over_subsets():
-    """A A B: of the pairs AA is right, AB twice half: (1 + 1/2 + 1/2) / 3. One draw: 2/3."""
-    assert question_majority([["A", "A", "B"]], [[1.0, 1.0, 0.0]], 2)[0] == pytest.approx(2 / 3)
-    assert question_majority([["A", "A", "B"]], [[1.0, 1.0, 0.0]], 1)[0] == pytest.approx(2 / 3)
-    answers, hits = list("AABBBCAB"), [1.0, 1.0, 0, 0, 0, 0, 1.0, 0]
-    found = question_majority([answers], [hits], 3)[0]
-    shuffled = [5, 0, 7, 3, 1, 2, 6, 4]
-    again = question_majority([[answers[i] for i in shuffled]], [[hits[i] for i in shuffled]], 3)[0]
-    assert found == pytest.approx(again)
-    assert found == pytest.approx(
-        sum(1.0 if s.count("A") > 1 else 1 / 3 if len(set(s)) == 3 else 0.0 for s in itertools.combinations(answers, 3))
-        / comb(8, 3)
-    )
-
-
-def test_majority_without_enough_samples_or_with_too_many_subsets():
-    assert np.isnan(question_majority([["A"]], [[1.0]], 2)[0])
-    with pytest.raises(ValueError, match="at most 20000"):
-        question_majority([["A"] * 40], [[1.0] * 40], 20)
-    with pytest.raises(ValueError, match="k: got 0"):
-        question_majority([["A"]], [[1.0]], 0)

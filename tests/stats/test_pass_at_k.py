@@ -1,28 +1,50 @@
 import itertools
 import math
+from math import comb
 
 import numpy as np
 import pytest
 
-from verl_vaopd.stats.estimates import chance_of_any, estimate_mean, question_pass_at_k
-from verl_vaopd.stats.pass_at_k import estimate_distinct_answers, estimate_pass_at_k, question_distinct_answers
+from verl_vaopd.stats.estimates import estimate_mean
+from verl_vaopd.stats.pass_at_k import (
+    chance_of_any,
+    count_right,
+    estimate_distinct_answers,
+    estimate_pass_at_k,
+    question_distinct_answers,
+    question_majority,
+)
 
 NAN = float("nan")
 
 
-@pytest.mark.parametrize(("num", "hits"), [(num, hits) for num in range(6) for hits in range(num + 1)])
-def test_the_chance_is_the_share_of_subsets_that_include_a_hit(num, hits):
-    items = [True] * hits + [False] * (num - hits)
-    for k in range(1, 7):
-        subsets = list(itertools.combinations(items, k))
-        expected = sum(map(any, subsets)) / len(subsets) if subsets else NAN
-        assert chance_of_any(np.array([hits]), np.array([num]), k)[0] == pytest.approx(expected, nan_ok=True)
+def test_the_chance_is_the_share_of_subsets_that_include_a_hit():
+    for num, k in itertools.product(range(7), range(1, 8)):
+        for hits in range(num + 1):
+            subsets = list(itertools.combinations([True] * hits + [False] * (num - hits), k))
+            expected = sum(map(any, subsets)) / len(subsets) if subsets else NAN
+            found = chance_of_any(np.array([hits]), np.array([num]), k)[0]
+            assert found == pytest.approx(expected, nan_ok=True, abs=1e-12), (num, hits, k)
+
+
+def test_every_question_has_its_own_number_of_samples():
+    """1 of 4: 1 - C(3, 2) / C(4, 2) = 1/2. 1 of 3: 1 - C(2, 2) / C(3, 2) = 2/3."""
+    correct = np.array([[1.0, 0.0, 0.0, 0.0], [0.0, NAN, 1.0, 0.0], [NAN, NAN, NAN, NAN]])
+    np.testing.assert_allclose(chance_of_any(*count_right(correct), 2), [1 / 2, 2 / 3, NAN], rtol=1e-12)
+    assert estimate_pass_at_k(correct, 2).value == pytest.approx(7 / 12)
+
+
+def test_pass_at_k_is_exact_where_factorials_overflow():
+    """c = 1: pass@k = k / n."""
+    correct = np.zeros((1, 2000))
+    correct[0, 7] = 1.0
+    assert estimate_pass_at_k(correct, 500).value == pytest.approx(0.25, rel=1e-9)
 
 
 def test_pass_at_k_has_the_interval_of_a_mean_of_the_questions_estimates():
     correct = (np.random.default_rng(0).random((40, 16)) < 0.3).astype(float)
     for k in (1, 5, 16):
-        of_questions = estimate_mean(question_pass_at_k(correct, k), seed=3)
+        of_questions = estimate_mean(chance_of_any(*count_right(correct), k), seed=3)
         estimate = estimate_pass_at_k(correct, k, seed=3)
         assert (estimate.value, estimate.low, estimate.high) == (
             of_questions.value,
@@ -79,3 +101,33 @@ def test_questions_with_too_few_answers_are_left_out_and_counted():
 def test_distinct_answers_refuse_no_draw():
     with pytest.raises(ValueError, match="k: got 0"):
         question_distinct_answers([["a"]], 0)
+
+
+def test_majority_by_hand():
+    """A right. A A B: A wins. A B: half. B B A: B. No answer has no vote."""
+    answers = [["A", "A", "B"], ["A", "B", None], ["B", "B", "A"], [None, None, None], [None, None, "A"]]
+    correct = [[float(answer == "A") for answer in samples] for samples in answers]
+    np.testing.assert_allclose(question_majority(answers, correct, 3), [1.0, 0.5, 0.0, 0.0, 1.0])
+
+
+def test_majority_of_fewer_is_the_mean_over_subsets():
+    """A A B: of the pairs AA is right, AB twice half: (1 + 1/2 + 1/2) / 3. One draw: 2/3."""
+    assert question_majority([["A", "A", "B"]], [[1.0, 1.0, 0.0]], 2)[0] == pytest.approx(2 / 3)
+    assert question_majority([["A", "A", "B"]], [[1.0, 1.0, 0.0]], 1)[0] == pytest.approx(2 / 3)
+    answers, hits = list("AABBBCAB"), [1.0, 1.0, 0, 0, 0, 0, 1.0, 0]
+    found = question_majority([answers], [hits], 3)[0]
+    shuffled = [5, 0, 7, 3, 1, 2, 6, 4]
+    again = question_majority([[answers[i] for i in shuffled]], [[hits[i] for i in shuffled]], 3)[0]
+    assert found == pytest.approx(again)
+    assert found == pytest.approx(
+        sum(1.0 if s.count("A") > 1 else 1 / 3 if len(set(s)) == 3 else 0.0 for s in itertools.combinations(answers, 3))
+        / comb(8, 3)
+    )
+
+
+def test_majority_without_enough_samples_or_with_too_many_subsets():
+    assert np.isnan(question_majority([["A"]], [[1.0]], 2)[0])
+    with pytest.raises(ValueError, match="at most 20000"):
+        question_majority([["A"] * 40], [[1.0] * 40], 20)
+    with pytest.raises(ValueError, match="k: got 0"):
+        question_majority([["A"]], [[1.0]], 0)

@@ -10,7 +10,7 @@ r"""Whether a final answer says the same as the published one: strict, determini
     2-5, 2 to 5                      a range is not a difference
     2(x+1), 2x+2                     expressions are compared by value, equations by their solutions
 
-Nothing is rounded: a question that asks for a rounded number publishes its precision (numbers.py).
+Nothing is rounded: a question that asks for a rounded number publishes its precision.
 """
 
 import math

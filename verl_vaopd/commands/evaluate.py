@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from verl_vaopd.commands import crosscheck, score
+from verl_vaopd.evaluation.benchmark import PROTOCOLS
 
 _RUN = "run"
 _INCOMPLETE = 1
@@ -97,5 +98,5 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_protocol(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--protocol", choices=score.PROTOCOLS, help="needed where runs have scores by both (default: the only one)"
+        "--protocol", choices=PROTOCOLS, help="needed where runs have scores by both (default: the only one)"
     )

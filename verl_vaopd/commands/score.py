@@ -15,14 +15,11 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from verl_vaopd.evaluation.benchmark import PROTOCOLS, Benchmark
+from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.json_lines import numbered_objects
-
-if TYPE_CHECKING:
-    from verl_vaopd.evaluation.benchmark import Benchmark
-
-PROTOCOLS = ("rule", "official")
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -75,7 +72,7 @@ def aggregate(options: argparse.Namespace) -> int:
 
 
 def metrics_per_pass(
-    benchmark: "Benchmark", passes: Mapping[str, Sequence[Mapping[str, Any]]]
+    benchmark: Benchmark, passes: Mapping[str, Sequence[Mapping[str, Any]]]
 ) -> dict[str, dict[str, float]]:
     """The metrics of every pass by name; a group that a pass lacks is NaN there.
 
@@ -93,19 +90,17 @@ def metrics_per_pass(
     return {key: {name: of_pass.get(name, math.nan) for name in names} for key, of_pass in metrics.items()}
 
 
-def _benchmark(name: str, switches: Mapping[str, Any]) -> "Benchmark":
-    from verl_vaopd.evaluation.benchmarks import BENCHMARKS
-
+def _benchmark(name: str, switches: Mapping[str, Any]) -> Benchmark:
     if name not in BENCHMARKS:
         raise ValueError(f"benchmark: got {name!r}, expected one of {', '.join(BENCHMARKS)}")
-    known = {switch.name for switch in fields(BENCHMARKS[name])}  # type: ignore[arg-type]  # all are dataclasses
+    known = {switch.name for switch in fields(BENCHMARKS[name])}
     unknown = [switch for switch in switches if switch not in known]
     if unknown:
         raise ValueError(f"--{unknown[0].replace('_', '-')}: got it for {name}, which has no such switch; leave it out")
-    return replace(BENCHMARKS[name], **switches)  # type: ignore[type-var]
+    return replace(BENCHMARKS[name], **switches)
 
 
-def _scored(benchmark: "Benchmark", number: int, row: dict[str, Any], protocol: str, seed: int) -> dict[str, Any]:
+def _scored(benchmark: Benchmark, number: int, row: dict[str, Any], protocol: str, seed: int) -> dict[str, Any]:
     response = row.get("response", 0)
     if not (response is None or isinstance(response, str)):
         raise ValueError(f"line {number}: response: got {row.get('response', 'none')!r}, expected a text, or null")

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from verl_vaopd.evaluation.published import RawImage, Row, read_rows
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from PIL import Image
 
 PROTOCOLS = ("rule", "official")
+PaperAverage = Literal["Math avg", "Visual avg"]
+"""The averages of the paper's table, in its order."""
 
 Fields = Mapping[str, Any]
 Judge = Callable[[str], str | None]
@@ -80,12 +82,25 @@ class Verdict:
     """1.0 right, 0.0 wrong, None not scored: a judge is needed and was not given, or failed."""
 
 
+@dataclass(frozen=True)
 class Benchmark(ABC):
-    """One benchmark. Its subclasses are frozen dataclasses, whose fields are its switches."""
+    """One benchmark. A subclass with switches is a frozen dataclass, whose fields they are."""
 
     name: ClassVar[str]
+    title: ClassVar[str]
+    """In tables."""
+    paper_average: ClassVar[PaperAverage | None] = None
+    """What it counts towards in the paper's table; None: it is none of the paper's benchmarks."""
+    hub_id: ClassVar[str | None] = None
+    """Of the data set on the Hugging Face hub."""
+    tsv: ClassVar[str | None] = None
+    """VLMEvalKit's file, without its ending."""
+    made_by: ClassVar[str | None] = None
+    """What writes its files, where nobody publishes any."""
     splits: ClassVar[tuple[str, ...]]
     """File names (up to the first dot or hyphen) of the split in a directory of parquet files."""
+    resizes: ClassVar[bool] = True
+    """Whether its images are brought within the limits of pixels."""
     headline: ClassVar[str] = "accuracy"
     """The metric that tables report."""
     max_points: ClassVar[float] = 100.0

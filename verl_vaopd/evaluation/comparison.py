@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 
-from verl_vaopd.evaluation.headline import Headline, standard_error_of
+from verl_vaopd.evaluation.benchmarks import BENCHMARKS
+from verl_vaopd.evaluation.headline import Headline
 from verl_vaopd.evaluation.results import Result, benchmarks_in, common_protocol, read_result
-from verl_vaopd.evaluation.tables import TITLES, require_comparable
-from verl_vaopd.stats.estimates import cluster_bootstrap_interval
+from verl_vaopd.evaluation.tables import require_comparable
+from verl_vaopd.stats.estimates import cluster_bootstrap_interval, standard_error_of
 from verl_vaopd.stats.few_clusters import FEW_CLUSTERS, t_interval
 from verl_vaopd.stats.paired import holm, minimum_detectable_difference, sign_flip_p_value
 from verl_vaopd.stats.tables import ABSENT, markdown_table
@@ -91,12 +92,13 @@ def describe(differences: Sequence[Difference], first: str, second: str, protoco
     corrected = dict(zip((one.benchmark for one in scored), holm([one.p_value for one in scored]), strict=True))
     rows = [["benchmark", first, second, "difference", "95 % interval", "p", "p (Holm)", "detectable", "clusters"]]
     for one in differences:
+        title = BENCHMARKS[one.benchmark].title
         if math.isnan(one.value):
-            rows.append([TITLES[one.benchmark], *[ABSENT] * 7, str(one.num_clusters)])
+            rows.append([title, *[ABSENT] * 7, str(one.num_clusters)])
             continue
         rows.append(
             [
-                TITLES[one.benchmark],
+                title,
                 f"{one.first:.1f}",
                 f"{one.second:.1f}",
                 f"{one.value:+.1f}",

@@ -14,7 +14,6 @@ no benchmark's grouping is written down twice. Scores are shares in [0, 1] here.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from verl_vaopd.evaluation.benchmark import Benchmark
-from verl_vaopd.stats.estimates import NUM_RESAMPLES, cluster_bootstrap_interval
+from verl_vaopd.stats.estimates import NUM_RESAMPLES, cluster_bootstrap_interval, standard_error_of
 from verl_vaopd.stats.few_clusters import FEW_CLUSTERS, t_interval
 
 Rows = Sequence[Mapping[str, Any]]
@@ -68,12 +67,6 @@ class Headline:
     def standard_error(self) -> float:
         """As standard_error_of of the influences."""
         return standard_error_of(self.influences())
-
-
-def standard_error_of(influences: np.ndarray) -> float:
-    """Clustered standard error sqrt(C / (C - 1) * sum of squares) of influences [C] with sum 0; NaN for C < 2."""
-    count = len(influences)
-    return math.sqrt(count / (count - 1) * float(np.square(influences).sum())) if count > 1 else math.nan
 
 
 def headline(benchmark: Benchmark, passes: Sequence[Rows], cluster_of: Sequence[str]) -> Headline:

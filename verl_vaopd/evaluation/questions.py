@@ -11,22 +11,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from verl_vaopd.evaluation.benchmark import Benchmark, ImagePart, Question
+from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.published import ImageFile
 from verl_vaopd.evaluation.storage import encode
 from verl_vaopd.files import write_text
-
-PUBLISHED = {
-    "wemath": ("We-Math/We-Math", "WeMath"),
-    "mathvista": ("AI4Math/MathVista", "MathVista_MINI"),
-    "mathverse": ("AI4Math/MathVerse", "MathVerse_MINI"),
-    "hallusionbench": ("lmms-lab/HallusionBench", "HallusionBench"),
-    "ai2d": ("lmms-lab/ai2d", "AI2D_TEST"),
-    "mmmu": ("MMMU/MMMU", "MMMU_DEV_VAL"),
-    "mmstar": ("Lin-Chen/MMStar", "MMStar"),
-    "ocrbench": ("echo840/OCRBench", "OCRBench"),
-    "geo3k": ("hiyouga/geometry3k", None),
-}
-"""Hugging Face data set and the name of VLMEvalKit's TSV."""
 
 
 @dataclass(frozen=True)
@@ -49,15 +37,15 @@ def data_path(settings: DictConfig, name: str) -> Path:
         if not path.exists():
             raise ValueError(f"files.{name}: got {path}, expected a file or directory that exists")
         return path
-    data = Path(settings.data).expanduser()
-    published, tsv = PUBLISHED.get(name, (None, None))
+    data, benchmark = Path(settings.data).expanduser(), BENCHMARKS[name]
     names = [name, f"{name}.tsv", f"{name}.parquet", f"{name}.jsonl"]
-    names += [f"{tsv}.tsv"] if tsv else []
-    names += [published.split("/")[1]] if published else []
+    names += [f"{benchmark.tsv}.tsv"] if benchmark.tsv else []
+    names += [benchmark.hub_id.split("/")[1]] if benchmark.hub_id else []
     for candidate in names:
         if (data / candidate).exists():
             return data / candidate
-    raise ValueError(f"{name}: got none of {', '.join(names)} in {data}, expected one; {_where_to_get(name, data)}")
+    advice = _where_to_get(benchmark, data / name)
+    raise ValueError(f"{name}: got none of {', '.join(names)} in {data}, expected one; {advice}")
 
 
 def write_questions(benchmark: Benchmark, path: Path, limit: int | None, out: Path) -> QuestionSet:
@@ -115,11 +103,11 @@ def _image_key(part: ImagePart) -> str:
     return hashlib.sha256(part.encoded()).hexdigest() if isinstance(part.raw, ImageFile) else part.raw.key
 
 
-def _where_to_get(name: str, data: Path) -> str:
-    published, tsv = PUBLISHED.get(name, (None, None))
-    if published is None:
-        made = f"a training with dataset=tinygeo writes {data / name}; " if name == "tinygeo" else ""
-        return f"{made}name it with files.{name}=PATH"
-    ways = [f"get it with `hf download {published} --repo-type dataset --local-dir {data / name}`"]
+def _where_to_get(benchmark: Benchmark, directory: Path) -> str:
+    named = f"name it with files.{benchmark.name}=PATH"
+    if benchmark.made_by:
+        return f"{benchmark.made_by} writes {directory}; {named}"
+    hub_id, tsv = benchmark.hub_id, benchmark.tsv
+    ways = [f"get it with `hf download {hub_id} --repo-type dataset --local-dir {directory}`"] if hub_id else []
     ways += [f"take VLMEvalKit's {tsv}.tsv"] if tsv else []
-    return f"{' or '.join(ways)}, or name it with files.{name}=PATH"
+    return f"{' or '.join(ways)}, or {named}" if ways else named

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from verl_vaopd.evaluation.benchmark import PROTOCOLS, Benchmark
+from verl_vaopd.evaluation.benchmark import PROTOCOLS, Benchmark, percent
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.headline import Headline, headline
 from verl_vaopd.evaluation.scoring import read_questions, scores_path
 from verl_vaopd.evaluation.storage import Row, read_identity, read_rows
-from verl_vaopd.stats.estimates import chance_of_any, count_right
-from verl_vaopd.stats.pass_at_k import question_majority
+from verl_vaopd.stats.estimates import mean_of_present
+from verl_vaopd.stats.pass_at_k import chance_of_any, count_right, question_majority
 
 
 @dataclass(frozen=True)
@@ -61,24 +61,24 @@ class Result:
     def pass_at(self, k: int) -> float:
         """Unbiased chance that one of k samples is right, over the questions with so many scored; NaN for none."""
         right, present = count_right(self._hits())
-        return _mean(chance_of_any(right, present, k))
+        return mean_of_present(chance_of_any(right, present, k))
 
     def majority_at_n(self) -> float:
         """Share of questions whose most frequent answer is right, among those whose samples are all scored."""
         hits = self._hits()
         parsed = np.array([score["parsed"] for score in self.scores], dtype=object).reshape(hits.shape)
         scored = ~np.isnan(hits).any(axis=1)
-        return _mean(question_majority(parsed[scored].tolist(), hits[scored].tolist(), self.n))
+        return mean_of_present(question_majority(parsed[scored].tolist(), hits[scored].tolist(), self.n))
 
     def shares(self) -> dict[str, float]:
         """Percentages of the responses, and their mean length in tokens (NaN where it is not known)."""
         rows = self.scores
         lengths = [row["num_tokens"] for row in rows if row["num_tokens"] is not None]
         return {
-            "unparsed": _percent(row["parsed"] is None and not row["failed"] for row in rows),
-            "truncated": _percent(row["truncated"] for row in rows),
-            "judge_failed": _percent(row["hit"] is None and not row["failed"] for row in rows),
-            "failed": _percent(row["failed"] for row in rows),
+            "unparsed": percent(row["parsed"] is None and not row["failed"] for row in rows),
+            "truncated": percent(row["truncated"] for row in rows),
+            "judge_failed": percent(row["hit"] is None and not row["failed"] for row in rows),
+            "failed": percent(row["failed"] for row in rows),
             "mean_length": math.fsum(lengths) / len(lengths) if lengths else math.nan,
         }
 
@@ -99,7 +99,7 @@ def read_result(run: Path, name: str, protocol: str) -> Result:
     expected = [(question["question"], sample) for question in questions for sample in range(identity["n"])]
     if [(row["question"], row["sample"]) for row in scores] != expected:
         raise ValueError(f"{path}: got scores of other questions than questions.jsonl; run the evaluation again")
-    return Result(replace(BENCHMARKS[name], **identity["switches"]), identity, questions, scores)  # type: ignore[type-var]
+    return Result(replace(BENCHMARKS[name], **identity["switches"]), identity, questions, scores)
 
 
 def benchmarks_in(run: Path, protocol: str) -> list[str]:
@@ -127,13 +127,3 @@ def common_protocol(runs: Iterable[Path], wanted: str | None) -> str:
         told = "; ".join(f"{protocol} in {', '.join(names)}" for protocol, names in there.items())
         raise ValueError(f"protocol: got two ({told}), expected one in a table; choose it with --protocol")
     return wanted or next(iter(there))
-
-
-def _mean(values: np.ndarray) -> float:
-    known = values[~np.isnan(values)]
-    return float(known.mean()) if len(known) else math.nan
-
-
-def _percent(values: Iterable[bool]) -> float:
-    flags = list(values)
-    return 100.0 * sum(flags) / len(flags)

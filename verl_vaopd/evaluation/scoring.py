@@ -135,7 +135,7 @@ def _identity(
     return {
         **read_identity(directory / RESPONSES),
         "protocol": protocol,
-        "switches": asdict(benchmark),  # type: ignore[call-overload]  # all are dataclasses
+        "switches": asdict(benchmark),
         "n": n,
         "judge": None if judge is None else judge.identity,
     }

@@ -72,7 +72,7 @@ class Settings:
     limit: int | None = None
     """Only the first so many questions of each benchmark."""
     min_pixels: int | None = DatasetConfig.min_pixels
-    """Of an image; null: as the model's processor has it. (tinygeo's images are never resized.)"""
+    """Of an image; null: as the model's processor has it. (Some benchmarks' images are never resized.)"""
     max_pixels: int | None = DatasetConfig.max_pixels
     key_env: str = "OPENAI_API_KEY"
     """As judge.key_env, for endpoint."""
@@ -132,10 +132,8 @@ def benchmark_names(settings: DictConfig) -> tuple[str, ...]:
 
 
 def benchmark_of(settings: DictConfig, name: str) -> Benchmark:
-    """A benchmark with those of the switches that it has. Raises ValueError for a value that it does not know."""
-    switches = {field.name for field in fields(BENCHMARKS[name])}  # type: ignore[arg-type]  # all are dataclasses
-    values = {key: settings[key] for key in ("random_fallback", "grouping") if key in switches}
-    return replace(BENCHMARKS[name], **values)  # type: ignore[type-var]
+    """A benchmark with its switches as they are set. Raises ValueError for a value that it does not know."""
+    return replace(BENCHMARKS[name], **{switch.name: settings[switch.name] for switch in fields(BENCHMARKS[name])})
 
 
 def out_directory(settings: DictConfig) -> Path:

@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
-from typing import Any
+from typing import Any, get_args
 
+from verl_vaopd.evaluation.benchmark import PaperAverage
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
 from verl_vaopd.evaluation.results import Result, benchmarks_in, common_protocol, read_result
 from verl_vaopd.files import write_text
@@ -17,21 +18,7 @@ from verl_vaopd.stats.few_clusters import FEW_CLUSTERS
 from verl_vaopd.stats.tables import ABSENT, markdown_table, write_csv
 
 AVERAGES = {
-    "Math avg": ("wemath", "mathvista", "mathverse"),
-    "Visual avg": ("hallusionbench", "ai2d", "mmmu", "mmstar", "ocrbench"),
-}
-TITLES = {
-    "wemath": "WeMath",
-    "mathvista": "MathVista",
-    "mathverse": "MathVerse",
-    "hallusionbench": "HalluB",
-    "ai2d": "AI2D",
-    "mmmu": "MMMU",
-    "mmstar": "MMStar",
-    "ocrbench": "OCRBench",
-    "geo3k": "Geo3K",
-    "tinygeo": "TinyGeo",
-    "custom": "Custom",
+    title: [name for name in PAPER if BENCHMARKS[name].paper_average == title] for title in get_args(PaperAverage)
 }
 _NORMAL = NormalDist().inv_cdf(0.975)
 
@@ -84,15 +71,15 @@ def make_tables(runs: Sequence[Path], protocol: str | None, out: Path) -> str:
     names = [run.resolve().name for run in runs]
     scores = [{name: score_of(result) for name, result in of_run.items()} for of_run in results]
     layout = _layout({name for of_run in scores for name in of_run})
-    rows = [["model", *(TITLES.get(column, column) for column in layout)]]
+    rows = [["model", *map(_title, layout)]]
     rows += [
         [name, *(str(_cell(of_run, column) or ABSENT) for column in layout)]
         for name, of_run in zip(names, scores, strict=True)
     ]
     details = [
-        _detail(name, title, result, of_run[title])
-        for name, of_run, of_results in zip(names, scores, results, strict=True)
-        for title, result in of_results.items()
+        _detail(run, result, of_run[name])
+        for run, of_run, of_results in zip(names, scores, results, strict=True)
+        for name, result in of_results.items()
     ]
     caption = f"{_measure(results)}, protocol {chosen}, per cent, with 95 % intervals over clusters of questions"
     beside = _beside(details)
@@ -169,6 +156,10 @@ def _layout(present: set[str]) -> list[str]:
     return columns + [name for name in BENCHMARKS if name in present and name not in PAPER]
 
 
+def _title(column: str) -> str:
+    return BENCHMARKS[column].title if column in BENCHMARKS else column
+
+
 def _cell(scores: Mapping[str, Score], column: str) -> Score | None:
     """A benchmark's score, or an average of which nothing is missing."""
     if column not in AVERAGES:
@@ -180,17 +171,17 @@ def _cell(scores: Mapping[str, Score], column: str) -> Score | None:
 def _csv_row(name: str, scores: Mapping[str, Score], layout: Sequence[str]) -> dict[str, Any]:
     row: dict[str, Any] = {"model": name}
     for column in layout:
-        score, title = _cell(scores, column), TITLES.get(column, column)
+        score, title = _cell(scores, column), _title(column)
         known = score is not None and not math.isnan(score.value)
         for suffix, key in (("", "value"), (" low", "low"), (" high", "high")):
             row[title + suffix] = getattr(score, key) if known else None
     return row
 
 
-def _detail(run: str, name: str, result: Result, score: Score) -> dict[str, Any]:
+def _detail(run: str, result: Result, score: Score) -> dict[str, Any]:
     detail = {
         "model": run,
-        "benchmark": TITLES[name],
+        "benchmark": result.benchmark.title,
         "questions": len(result.questions),
         "clusters": len(result.headline.clusters),
         "n": result.n,
@@ -240,10 +231,10 @@ def _explanations(names: Sequence[str], results: Sequence[Mapping[str, Result]])
     """A line for every score that is a mean of others, or out of more than 100; one block, or none."""
     lines = []
     for run, of_run in zip(names, results, strict=True):
-        for name, result in of_run.items():
+        for result in of_run.values():
             if told := [f"{metric} {result.metrics[metric]:.1f}" for metric in result.benchmark.explained_by]:
                 of_how_many = "" if result.benchmark.max_points == 100.0 else f" of {result.benchmark.max_points:.0f}"
-                lines.append(f"- {run}, {TITLES[name]}: {', '.join(told)}{of_how_many}")
+                lines.append(f"- {run}, {result.benchmark.title}: {', '.join(told)}{of_how_many}")
     return ["\n".join(lines)] if lines else []
 
 

@@ -6,17 +6,18 @@ A score is a mean over questions of the mean over each question's samples, so ev
 number of samples. Samples of one question, and questions about one image, are not independent: error bars treat the
 cluster as the unit. Without clusters every question is one by itself, with all its samples.
 
-Sources: pass@k, Chen et al. 2021 (arXiv:2107.03374) Eq. 1; clustered standard error, Liang and Zeger 1986, as used for
+Sources: clustered standard error, Liang and Zeger 1986, as used for
 language models by Miller 2024 (arXiv:2411.00640), here with the factor C / (C - 1); bootstrap of whole clusters with
 percentile limits, Davison and Hinkley 1997, sections 3.8 and 5.3.
 
 Samples may be missing (a rollout that failed): pass NaN in a matrix, or one array per question. They are left out of
 the question's mean and counted. A question without any sample is left out of the score and counted.
 
-Beside this module: draws.py, pass@k and different answers with intervals; seeds.py, several training runs of a method
-and differences between methods; student.py, intervals over few clusters; paired.py, tests of differences.
+Beside this module: pass_at_k.py, pass@k and different answers; seeds.py, several training runs of a method and
+differences between methods; few_clusters.py, intervals over few clusters; paired.py, tests of differences.
 """
 
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
@@ -84,68 +85,10 @@ def question_means(values: Values) -> np.ndarray:
     return np.divide(sums, counts, out=np.full(len(matrix), np.nan), where=counts > 0)
 
 
-def avg_at_k(correct: Values) -> float:
-    """Mean over questions of the share of right samples (avg@k, k = the number of samples).
-
-    Args:
-        correct: [Q, n] in [0, 1], NaN for missing samples, or Q sequences.
-    Returns: in [0, 1]; NaN if no question has a sample.
-    """
-    return _mean(question_means(correct))
-
-
-def pass_at_k(correct: Values, k: int) -> float:
-    """Unbiased estimate of the chance that at least one of k samples is right, mean over questions.
-
-    Args:
-        correct: [Q, n] of 0 and 1, NaN for missing samples, or Q sequences.
-        k: number of samples drawn, from 1 to the smallest number any question has.
-    Raises:
-        ValueError: k out of range for some question, or values other than 0 and 1.
-    """
-    return _mean(question_pass_at_k(correct, k))
-
-
-def question_pass_at_k(correct: Values, k: int) -> np.ndarray:
-    """1 - C(n - c, k) / C(n, k) of each question, c of whose n samples are right.
-
-    Arguments and errors are those of pass_at_k.
-
-    Returns: [Q] float64; NaN for a question without any sample.
-    """
-    matrix = sample_matrix(correct)
-    num_right, n = count_right(matrix)
-    smallest = int(n[n > 0].min(initial=matrix.shape[1]))
-    if not 1 <= k <= smallest:
-        raise ValueError(
-            f"k: got {k}, expected 1 to {smallest}, the smallest number of samples of a question; draw more samples"
-        )
-    return chance_of_any(num_right, n, k)
-
-
-def count_right(correct: Values) -> tuple[np.ndarray, np.ndarray]:
-    """[Q] int64 each: right samples and present samples. Raises ValueError for values other than 0, 1 and NaN."""
-    matrix = sample_matrix(correct)
-    present = ~np.isnan(matrix)
-    if not np.isin(matrix[present], (0.0, 1.0)).all():
-        raise ValueError("pass_at_k: got scores other than 0 and 1, expected right or wrong; apply a threshold first")
-    return (matrix == 1.0).sum(axis=1), present.sum(axis=1)
-
-
-def chance_of_any(num_hits: np.ndarray, num: np.ndarray, k: int) -> np.ndarray:
-    """1 - C(num - num_hits, k) / C(num, k): chance that k of num items, drawn without replacement, include a hit.
-
-    Args:
-        num_hits: [M] int64, at most num.
-        num: [M] int64.
-        k: at least 1.
-    Returns: [M] float64; NaN where num < k.
-    """
-    # As a product of k ratios, where factorials would overflow. With fewer than k misses one factor is exactly 0, as
-    # the binomial is.
-    steps = np.arange(k)
-    ratios = ((num - num_hits)[:, None] - steps) / (np.maximum(num, k)[:, None] - steps)
-    return np.where(num >= k, 1.0 - ratios.prod(axis=1), np.nan)
+def mean_of_present(values: np.ndarray) -> float:
+    """Mean of the values [Q] that are not NaN; NaN for none."""
+    present = values[~np.isnan(values)]
+    return float(present.mean()) if len(present) else math.nan
 
 
 def weighted_mean(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -163,7 +106,7 @@ def cluster_bootstrap_interval(
 ) -> tuple[float, float]:
     """Percentile bootstrap interval, drawing whole clusters with all their questions and samples.
 
-    With few clusters (below about 30) percentile intervals are too narrow; student.py has others. If all clusters
+    With few clusters (below about 30) percentile intervals are too narrow; few_clusters.py has others. If all clusters
     agree, the interval has width 0: no resample can show what was never observed.
 
     Args:
@@ -209,8 +152,13 @@ def clustered_standard_error(values: Values, clusters: Sequence[Hashable] | np.n
     if num_clusters < 2:
         return float("nan")
     residual_sums = np.bincount(cluster_of, weights=means - means.mean(), minlength=num_clusters)
-    variance = num_clusters / (num_clusters - 1) * np.square(residual_sums).sum()
-    return float(np.sqrt(variance) / len(means))
+    return standard_error_of(residual_sums) / len(means)
+
+
+def standard_error_of(influences: np.ndarray) -> float:
+    """Clustered standard error sqrt(C / (C - 1) * sum of squares) of influences [C] with sum 0; NaN for C < 2."""
+    count = len(influences)
+    return math.sqrt(count / (count - 1) * float(np.square(influences).sum())) if count > 1 else math.nan
 
 
 def estimate_mean(
@@ -231,7 +179,7 @@ def estimate_mean(
     )
     n_samples = int((~np.isnan(matrix)).sum())
     return Estimate(
-        value=_mean(means),
+        value=mean_of_present(means),
         low=low,
         high=high,
         standard_error=clustered_standard_error(matrix, clusters),
@@ -241,11 +189,6 @@ def estimate_mean(
         n_missing_samples=matrix.size - n_samples,
         n_empty_questions=len(matrix) - len(means),
     )
-
-
-def _mean(means: np.ndarray) -> float:
-    present = means[~np.isnan(means)]
-    return float(present.mean()) if len(present) else float("nan")
 
 
 def _clustered_means(

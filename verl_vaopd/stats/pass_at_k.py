@@ -1,7 +1,7 @@
 """What k draws from a question's n samples hold: a right answer (pass@k), how many different ones, a majority.
 
 The first two count one thing, the chance that k samples drawn without replacement include one of a class of answers, so
-both are unbiased for k new samples (pass@k: Chen et al. 2021, arXiv:2107.03374, Eq. 1). Axes as in statistics.py.
+both are unbiased for k new samples (pass@k: Chen et al. 2021, arXiv:2107.03374, Eq. 1). Axes as in estimates.py.
 
 Where some samples failed, questions with fewer than k have no unbiased estimate. They are left out and counted
 (`n_empty_questions`), so that one failed answer among a thousand does not cost a report its largest k.
@@ -15,7 +15,7 @@ from math import comb
 
 import numpy as np
 
-from verl_vaopd.stats.estimates import Estimate, Values, chance_of_any, count_right, estimate_mean
+from verl_vaopd.stats.estimates import Estimate, Values, estimate_mean, sample_matrix
 
 _MAX_SUBSETS = 20_000
 
@@ -64,6 +64,31 @@ def question_distinct_answers(answers: Sequence[Sequence[Hashable]], k: int) -> 
     num = np.array([sum(of_question) for of_question in classes], dtype=np.int64)
     chances = chance_of_any(counts, num[question_of], k)
     return np.where(num >= k, np.bincount(question_of, chances, minlength=len(num)), np.nan)
+
+
+def count_right(correct: Values) -> tuple[np.ndarray, np.ndarray]:
+    """[Q] int64 each: right samples and present samples. Raises ValueError for values other than 0, 1 and NaN."""
+    matrix = sample_matrix(correct)
+    present = ~np.isnan(matrix)
+    if not np.isin(matrix[present], (0.0, 1.0)).all():
+        raise ValueError("pass_at_k: got scores other than 0 and 1, expected right or wrong; apply a threshold first")
+    return (matrix == 1.0).sum(axis=1), present.sum(axis=1)
+
+
+def chance_of_any(num_hits: np.ndarray, num: np.ndarray, k: int) -> np.ndarray:
+    """1 - C(num - num_hits, k) / C(num, k): chance that k of num items, drawn without replacement, include a hit.
+
+    Args:
+        num_hits: [M] int64, at most num.
+        num: [M] int64.
+        k: at least 1.
+    Returns: [M] float64; NaN where num < k.
+    """
+    # As a product of k ratios, where factorials would overflow. With fewer than k misses one factor is exactly 0, as
+    # the binomial is.
+    steps = np.arange(k)
+    ratios = ((num - num_hits)[:, None] - steps) / (np.maximum(num, k)[:, None] - steps)
+    return np.where(num >= k, 1.0 - ratios.prod(axis=1), np.nan)
 
 
 def _require_draws(k: int) -> None:

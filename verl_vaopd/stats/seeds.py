@@ -62,7 +62,7 @@ def estimate_over_seeds(
         runs: S times values [Q], [Q, n] with NaN for missing samples, or Q sequences; question q is the same in all.
         clusters: cluster of each question, Q hashables; None makes each question its own.
         seeds: whether resamples keep the runs or draw among them (see above).
-        num_resamples, confidence, seed: as statistics.cluster_bootstrap_interval.
+        num_resamples, confidence, seed: as estimates.cluster_bootstrap_interval.
     Raises:
         ValueError: no run, runs with different numbers of questions, and as cluster_bootstrap_interval.
     """

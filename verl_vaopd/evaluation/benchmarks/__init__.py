@@ -1,4 +1,9 @@
-"""One file per benchmark; BENCHMARKS has them all by name."""
+"""One file per benchmark, with all that is known of it: where it is published, how it is asked and scored, its metrics.
+
+BENCHMARKS has them by name. Beside them is what several share (choices.py, free_form.py, interleave.py, vlmevalkit.py)
+and what is too long for the file of the one that it belongs to (mathvista_numbers.py, edit_distance.py,
+mmmu_official.py).
+"""
 
 from verl_vaopd.evaluation.benchmark import Benchmark
 from verl_vaopd.evaluation.benchmarks.ai2d import AI2D
@@ -12,9 +17,6 @@ from verl_vaopd.evaluation.benchmarks.mmstar import MMStar
 from verl_vaopd.evaluation.benchmarks.ocrbench import OCRBench
 from verl_vaopd.evaluation.benchmarks.tinygeo import TinyGeo
 from verl_vaopd.evaluation.benchmarks.wemath import WeMath
-
-PAPER = ("wemath", "mathvista", "mathverse", "hallusionbench", "ai2d", "mmmu", "mmstar", "ocrbench")
-"""Those of the paper's tables, in their order."""
 
 BENCHMARKS: dict[str, Benchmark] = {
     benchmark.name: benchmark
@@ -32,4 +34,7 @@ BENCHMARKS: dict[str, Benchmark] = {
         Custom(),
     )
 }
-"""All benchmarks, with the switches that the tables use."""
+"""In the order of the tables, with the switches that they use."""
+
+PAPER = tuple(name for name, benchmark in BENCHMARKS.items() if benchmark.paper_average)
+"""Those of the paper's tables."""

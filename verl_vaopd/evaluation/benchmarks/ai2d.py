@@ -2,10 +2,8 @@
 
 Layouts: lmms-lab/ai2d (test; `answer` is the position of the option, from 0) and VLMEvalKit's AI2D_TEST.tsv.
 
-Official protocol: VLMEvalKit's, see parsing.vlmevalkit, with a judge for what it does not find, if there is one.
+Official protocol: VLMEvalKit's, see vlmevalkit.py, with a judge for what it does not find, if there is one.
 """
-
-from dataclasses import dataclass
 
 from verl_vaopd.answers.choice import LETTERS, letters_of
 from verl_vaopd.evaluation.benchmark import Fields, field
@@ -13,11 +11,14 @@ from verl_vaopd.evaluation.benchmarks.choices import ChoiceBenchmark, option_col
 from verl_vaopd.evaluation.published import as_list
 
 
-@dataclass(frozen=True)
 class AI2D(ChoiceBenchmark):
     """See the module."""
 
     name = "ai2d"
+    title = "AI2D"
+    paper_average = "Visual avg"
+    hub_id = "lmms-lab/ai2d"
+    tsv = "AI2D_TEST"
     splits = ("test",)
 
     def options(self, fields: Fields) -> dict[str, str]:

@@ -67,7 +67,7 @@ def score_by_rule(response: str, options: Mapping[str, str], gold: str) -> Verdi
 def score_like_vlmevalkit(
     response: str, options: Mapping[str, str], gold: str, question: str, judge: Judge | None, rng: random.Random | None
 ) -> Verdict:
-    """The option that VLMEvalKit would find; see parsing.vlmevalkit for how.
+    """The option that VLMEvalKit would find; see vlmevalkit.py for how.
 
     Where it finds none, a judge is asked if there is one; without, the response is wrong, as under its policy of exact
     matching. A reply that names no option either makes it guess, also the answer "none"; here that needs `rng`.

@@ -7,7 +7,6 @@ independent of each other. `answer` may be a list: one of it is enough.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from verl_vaopd.answers.choice import letters_of
@@ -19,11 +18,11 @@ from verl_vaopd.evaluation.json_lines import numbered_objects
 from verl_vaopd.evaluation.published import ImageFile, Row, as_list, read_rows
 
 
-@dataclass(frozen=True)
 class Custom(Benchmark):
     """See the module."""
 
     name = "custom"
+    title = "Custom"
     splits = ("test",)
     protocols = ("rule",)
 

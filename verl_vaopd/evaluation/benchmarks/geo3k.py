@@ -4,18 +4,18 @@ Layout: hiyouga/geometry3k (test). The prompt ends as in training; only the last
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Verdict, field, is_present
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
 from verl_vaopd.evaluation.benchmarks.interleave import at_marks
 
 
-@dataclass(frozen=True)
 class Geo3K(Benchmark):
     """See the module."""
 
     name = "geo3k"
+    title = "Geo3K"
+    hub_id = "hiyouga/geometry3k"
     splits = ("test",)
     protocols = ("rule",)
 

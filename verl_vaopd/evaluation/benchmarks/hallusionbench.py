@@ -43,6 +43,10 @@ class HallusionBench(Benchmark):
     grouping: str = "official"
 
     name = "hallusionbench"
+    title = "HalluB"
+    paper_average = "Visual avg"
+    hub_id = "lmms-lab/HallusionBench"
+    tsv = "HallusionBench"
     splits = ("image",)
     headline = "mean"
     headline_parts = explained_by = ("aAcc", "fAcc", "qAcc")

@@ -10,7 +10,6 @@ question without its figure. (The paper whose tables are compared here speaks of
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from verl_vaopd.answers.choice import LETTERS, options_in_text, parse_choice
@@ -33,11 +32,14 @@ TEXT_ONLY = "Text Only"
 _NUM_LETTERS_UNLISTED = 4
 
 
-@dataclass(frozen=True)
 class MathVerse(Benchmark):
     """See the module."""
 
     name = "mathverse"
+    title = "MathVerse"
+    paper_average = "Math avg"
+    hub_id = "AI4Math/MathVerse"
+    tsv = "MathVerse_MINI"
     splits = ("testmini",)
 
     def prompt(self, fields: Fields) -> str:

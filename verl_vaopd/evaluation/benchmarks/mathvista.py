@@ -13,13 +13,11 @@ here the response stays unscored.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from verl_vaopd.answers.choice import LETTERS, chosen_letter, letters_of
 from verl_vaopd.answers.equality import same_value
-from verl_vaopd.answers.numbers import decimals, final_number, final_numbers, rounds_to, spell
 from verl_vaopd.evaluation.benchmark import (
     Benchmark,
     Fields,
@@ -32,16 +30,26 @@ from verl_vaopd.evaluation.benchmark import (
     is_present,
 )
 from verl_vaopd.evaluation.benchmarks.edit_distance import edit_distance
+from verl_vaopd.evaluation.benchmarks.mathvista_numbers import (
+    decimals,
+    final_number,
+    final_numbers,
+    rounds_to,
+    spell,
+)
 from verl_vaopd.evaluation.published import as_list, as_mapping
 
 _LETTER = re.compile(r"\(([a-zA-Z])\)")
 
 
-@dataclass(frozen=True)
 class MathVista(Benchmark):
     """See the module."""
 
     name = "mathvista"
+    title = "MathVista"
+    paper_average = "Math avg"
+    hub_id = "AI4Math/MathVista"
+    tsv = "MathVista_MINI"
     splits = ("testmini",)
 
     def prompt(self, fields: Fields) -> str:

@@ -4,8 +4,8 @@ Layouts: MMMU/MMMU (validation; images image_1 to image_7, options as the text o
 MMMU_DEV_VAL.tsv, of which the rows of split `dev` are left out. Marks `<image 1>` in question and options say where the
 images belong.
 
-Official protocol: that of MMMU's repository, see parsing.mmmu; no judge. Where its parser finds no letter, it draws one
-at random. (VLMEvalKit does otherwise: it turns open questions into multiple choice.)
+Official protocol: that of MMMU's repository, see mmmu_official.py; no judge. Where its parser finds no letter, it draws
+one at random. (VLMEvalKit does otherwise: it turns open questions into multiple choice.)
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,6 +42,10 @@ class MMMU(Benchmark):
     random_fallback: bool = False
 
     name = "mmmu"
+    title = "MMMU"
+    paper_average = "Visual avg"
+    hub_id = "MMMU/MMMU"
+    tsv = "MMMU_DEV_VAL"
     splits = ("validation",)
 
     def prompt(self, fields: Fields) -> str:

@@ -2,13 +2,12 @@
 
 Layouts: Lin-Chen/MMStar (val; the options stand in the question) and VLMEvalKit's MMStar.tsv.
 
-Official protocol: VLMEvalKit's, see parsing.vlmevalkit, with a judge for what it does not find, if there is one. (The
+Official protocol: VLMEvalKit's, see vlmevalkit.py, with a judge for what it does not find, if there is one. (The
 script in MMStar's own repository, from before VLMEvalKit took the benchmark up, credits a letter only where the
 response begins with it, or with "(", "option " or "the answer is " and it.)
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from verl_vaopd.answers.choice import LETTERS, options_in_text
@@ -18,11 +17,14 @@ from verl_vaopd.evaluation.benchmarks.choices import ChoiceBenchmark, choice_pro
 _NUM_OPTIONS = 4
 
 
-@dataclass(frozen=True)
 class MMStar(ChoiceBenchmark):
     """See the module."""
 
     name = "mmstar"
+    title = "MMStar"
+    paper_average = "Visual avg"
+    hub_id = "Lin-Chen/MMStar"
+    tsv = "MMStar"
     splits = ("val", "mmstar")
 
     def prompt(self, fields: Fields) -> str:

@@ -14,7 +14,6 @@ not as part of a longer number or name; it may stand behind "is" or a colon, bet
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from verl_vaopd.answers.normalise import fold_wide
@@ -44,11 +43,14 @@ _SINGLE_IN_BRACES = re.compile(r"\{([A-Za-z0-9])\}")
 _QUOTES = str.maketrans("‘’“”", "''\"\"")
 
 
-@dataclass(frozen=True)
 class OCRBench(Benchmark):
     """See the module."""
 
     name = "ocrbench"
+    title = "OCRBench"
+    paper_average = "Visual avg"
+    hub_id = "echo840/OCRBench"
+    tsv = "OCRBench"
     splits = ("test",)
     headline = "final_score"
     max_points = 1000.0

@@ -4,7 +4,6 @@ Layout: test.parquet as data/tinygeo writes it, or another one of its splits.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from verl_vaopd.answers.response import strip_thinking
@@ -14,12 +13,14 @@ from verl_vaopd.evaluation.benchmarks.interleave import at_marks
 from verl_vaopd.evaluation.published import as_mapping
 
 
-@dataclass(frozen=True)
 class TinyGeo(Benchmark):
     """See the module."""
 
     name = "tinygeo"
+    title = "TinyGeo"
+    made_by = "a training with dataset=tinygeo"
     splits = ("test",)
+    resizes = False  # drawn at the size that its models read
     protocols = ("rule",)
 
     def prompt(self, fields: Fields) -> str:

@@ -9,7 +9,6 @@ bird" is A; "**B**", "(B)" and "\\boxed{B}" are nothing; without the word "Answe
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from verl_vaopd.answers.choice import options_in_text
@@ -39,11 +38,14 @@ _SUBSTEPS = {"2steps": ("1", "2"), "3steps": ("1", "2", "3")}
 _MULTI = "multi"
 
 
-@dataclass(frozen=True)
 class WeMath(Benchmark):
     """See the module."""
 
     name = "wemath"
+    title = "WeMath"
+    paper_average = "Math avg"
+    hub_id = "We-Math/We-Math"
+    tsv = "WeMath"
     splits = ("testmini",)
     headline = "mean"
     explained_by = ("strict", "loose")

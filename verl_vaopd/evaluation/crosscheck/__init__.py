@@ -8,5 +8,4 @@
 - comparison.py       where we differ, on responses and on group metrics
 - known_*.py          the differences that are known, and why we keep them
 - report.py           the page docs/crosscheck.md, and a summary
-- crosscheck_cli.py   `vaopd eval crosscheck`
 """

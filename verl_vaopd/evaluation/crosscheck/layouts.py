@@ -17,20 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from verl_vaopd.evaluation.benchmark import is_present
+from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.crosscheck.backends import Backend
 from verl_vaopd.evaluation.crosscheck.case import Case
-
-DATASETS = {
-    "wemath": "WeMath",
-    "mathvista": "MathVista_MINI",
-    "mathverse": "MathVerse_MINI",
-    "hallusionbench": "HallusionBench",
-    "ai2d": "AI2D_TEST",
-    "mmmu": "MMMU_DEV_VAL",
-    "mmstar": "MMStar",
-    "ocrbench": "OCRBench",
-}
-"""VLMEvalKit's names."""
 
 _NEEDED = {
     ("tsv", "wemath"): ("ID", "key", "knowledge concept", "answer"),
@@ -93,12 +82,12 @@ def write_inputs(backend: Backend, cases: Sequence[Case], directory: Path) -> No
         if backend.layout == "tsv":
             indices = [_index(number, case) for number, case in enumerate(of_benchmark)]
             rows = [{**row, "index": index} for row, index in zip(rows, indices, strict=True)]
-            _write_table(directory / "LMUData" / f"{DATASETS[benchmark]}.tsv", of_benchmark, indices)
+            _write_table(directory / "LMUData" / f"{BENCHMARKS[benchmark].tsv}.tsv", of_benchmark, indices)
         else:
             rows = [{**row, "fields": case.fields} for row, case in zip(rows, of_benchmark, strict=True)]
         _write(directory / "responses" / f"{benchmark}.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
     if backend.layout == "tsv":
-        _write(directory / "datasets.json", json.dumps({name: DATASETS[name] for name in groups}))
+        _write(directory / "datasets.json", json.dumps({name: BENCHMARKS[name].tsv for name in groups}))
 
 
 def _index(number: int, case: Case) -> str:

@@ -35,7 +35,7 @@ class EndpointSource:
         self.occupancy = Occupancy(concurrency)
 
     def responses(self, requests: Iterable[Request]) -> Iterator[list[Response]]:
-        """See requests.Source. A call that fails is a response without text, and says why."""
+        """See source.Source. A call that fails is a response without text, and says why."""
         self.occupancy.note(0)
         pool = ThreadPoolExecutor(self._concurrency)
         pending: dict[Future[Response], int] = {}

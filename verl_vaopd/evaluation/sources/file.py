@@ -42,7 +42,7 @@ class ImportedSource:
             self._rows[key] = row
 
     def responses(self, requests: Iterable[Request]) -> Iterator[list[Response]]:
-        """See requests.Source. Raises ValueError for a response that is not in the file."""
+        """See source.Source. Raises ValueError for a response that is not in the file."""
         for request in requests:
             yield [self._response(request, sample) for sample in request.samples]
 

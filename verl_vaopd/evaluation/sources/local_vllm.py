@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from verl_vaopd.config import recipes_dir
 from verl_vaopd.evaluation.benchmark import ImagePart, Question
+from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.sources.occupancy import Occupancy
 from verl_vaopd.evaluation.sources.source import Request, Response
 from verl_vaopd.platform import use_cpu
@@ -63,7 +64,7 @@ class VllmSource:
         self.occupancy = Occupancy(num_slots)
 
     def responses(self, requests: Iterable[Request]) -> Iterator[list[Response]]:
-        """See requests.Source."""
+        """See source.Source."""
         self._note_occupancy()
         waiting = _Ahead(requests)
         running: dict[str, _Running] = {}
@@ -155,8 +156,8 @@ def images_of(question: Question) -> list[Image]:
 
 
 def pixel_limits(settings: DictConfig, benchmark: str) -> dict[str, int]:
-    """Arguments of the model's image processor; none for tinygeo, drawn at the size that its models read."""
-    if benchmark == "tinygeo":
+    """Arguments of the model's image processor; none where images stay as they are."""
+    if not BENCHMARKS[benchmark].resizes:
         return {}
     limits = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}
     return {name: value for name, value in limits.items() if value is not None}

@@ -1,4 +1,4 @@
-"""What is asked of a source of responses, and what it gives back; the sources are sampling, endpoint and imported."""
+"""What is asked of a source of responses, and what it gives back."""
 
 from __future__ import annotations
 

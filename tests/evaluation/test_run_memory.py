@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image, ImageFile
 
-from tests.evaluation.engine import ForgetfulEngine, StandInSource
+from tests.evaluation.vllm_engine import ForgetfulEngine, StandInSource
 from verl_vaopd.evaluation import run as run_module
 from verl_vaopd.evaluation.benchmark import ImagePart, Question
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS

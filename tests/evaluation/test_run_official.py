@@ -10,7 +10,7 @@ import json
 import pytest
 from PIL import Image
 
-from tests.evaluation.server import completion, serve
+from tests.evaluation.chat_server import completion, serve
 from verl_vaopd.commands import evaluate
 from verl_vaopd.evaluation.settings import parse
 

@@ -1,4 +1,4 @@
-"""Numbers that a question wants as an integer, or rounded to a published precision."""
+"""Numbers as MathVista wants them, by the protocol `rule`: integers, rounded to a published precision, in a list."""
 
 import re
 from fractions import Fraction
