@@ -16,8 +16,9 @@ import pyarrow.parquet as pq
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
-from verl_vaopd.config import Gpu, compose, resolvers, validate
+from verl_vaopd.config import compose, resolvers, validate
 from verl_vaopd.config.checks import hardware, models
+from verl_vaopd.platform import Gpu
 
 CPU = ["hardware=cpu", "dataset=tinygeo", "student=tiny", "teacher=tiny"]
 PAPER = ["hardware=a100x8", "dataset=geo3k", "student=2b", "teacher=8b"]

@@ -3,9 +3,10 @@
 import pytest
 
 from tests.config.conftest import CPU, PAPER, eight_gpus, no_gpus, write_data
-from verl_vaopd.config import ConfigError, Gpu, compose, validate
+from verl_vaopd.config import ConfigError, compose, validate
 from verl_vaopd.config.checks import hardware
 from verl_vaopd.config.checks.settings import FIXED, NOT_IN_THE_LOSS
+from verl_vaopd.platform import Gpu
 
 B, K = "data.train_batch_size", "actor_rollout_ref.rollout.n"
 ACTOR, ROLLOUT = "actor_rollout_ref.actor", "actor_rollout_ref.rollout"
