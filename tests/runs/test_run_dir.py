@@ -9,6 +9,7 @@ import pytest
 from omegaconf import OmegaConf
 
 import verl_vaopd
+from verl_vaopd import provenance
 from verl_vaopd.runs import run_dir
 
 
