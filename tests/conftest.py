@@ -6,6 +6,9 @@ from collections.abc import Iterator
 import pytest
 import torch
 
+# The tests' tensors are too small to be shared out: more threads wait for each other, ten times as long as they work.
+torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def environment() -> Iterator[None]:

@@ -1,78 +1,16 @@
-"""Which GPUs there are, and which recipes follow from them."""
+"""Which recipes follow from the GPUs of the machine, and whether its vLLM is the CPU build."""
 
-import stat
 import sys
 
 import pytest
 
-from verl_vaopd.config import ConfigError, default_overrides, gpu_names, with_default_groups
+from verl_vaopd.config import ConfigError, default_overrides, gpu_names, groups, with_default_groups
 from verl_vaopd.config.checks import hardware
-from verl_vaopd.platform import Gpu, gpus, probe_gpus
+from verl_vaopd.platform import Gpu
 
 A100 = "NVIDIA A100-SXM4-80GB"
 # The fixture `workplace` puts something else in its place.
 HAS_CPU_VLLM = hardware.has_cpu_vllm
-
-
-@pytest.fixture
-def machine(tmp_path, monkeypatch):
-    """machine(lines): nvidia-smi prints these lines; machine(None): it is not installed."""
-
-    def build(lines: list[str] | None, status: int = 0) -> None:
-        directory = tmp_path / "bin"
-        directory.mkdir(exist_ok=True)
-        if lines is not None:
-            program = directory / "nvidia-smi"
-            program.write_text("#!/bin/sh\n" + "".join(f"echo '{line}'\n" for line in lines) + f"exit {status}\n")
-            program.chmod(program.stat().st_mode | stat.S_IEXEC)
-        monkeypatch.setenv("PATH", str(directory))
-
-    return build
-
-
-TWO = ["0, GPU-aa, NVIDIA A100-SXM4-80GB, 81920", "1, GPU-bb, NVIDIA H200, 143771"]
-
-
-def test_gpus_of_the_machine(machine):
-    machine(TWO)
-    assert probe_gpus() == [Gpu(A100, 81920), Gpu("NVIDIA H200", 143771)]
-    assert gpu_names() == [A100, "NVIDIA H200"]
-
-
-@pytest.mark.parametrize(
-    ("visible", "names"),
-    [
-        ("", []),
-        ("1", ["NVIDIA H200"]),
-        ("1,0", ["NVIDIA H200", A100]),
-        ("GPU-bb", ["NVIDIA H200"]),
-        ("0,7,1", [A100]),  # CUDA stops at the first device that is none
-        ("-1", []),
-    ],
-)
-def test_only_visible_gpus_count(machine, monkeypatch, visible, names):
-    machine(TWO)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert gpu_names() == names
-
-
-def test_no_driver_means_no_gpu(machine):
-    machine(None)
-    assert probe_gpus() == []
-    machine(["NVIDIA-SMI has failed"], status=9)
-    assert probe_gpus() == []
-
-
-def test_a_driver_that_hangs_is_told_in_time(machine, monkeypatch):
-    machine(["", "'; exec /bin/sleep 5; echo '"])
-    monkeypatch.setattr(gpus, "PROBE_TIMEOUT_S", 0.2)
-    with pytest.raises(ValueError, match="nvidia-smi does not answer"):
-        probe_gpus()
-
-
-def test_memory_that_is_not_reported(machine):
-    machine(["0, GPU-aa, GB10, [N/A]"])
-    assert probe_gpus() == [Gpu("GB10", 0)]
 
 
 @pytest.mark.parametrize(
@@ -107,6 +45,12 @@ def test_default_recipes(count, recipes):
 def test_no_recipe_for_other_numbers(count):
     with pytest.raises(ConfigError, match=f"hardware=a100x8 trainer.n_gpus_per_node={count}"):
         default_overrides([A100] * count)
+
+
+def test_recipes_follow_the_gpus_that_the_process_may_use(monkeypatch):
+    monkeypatch.setattr(groups, "probe_gpus", lambda: [Gpu(A100, 81920)])
+    assert gpu_names() == [A100]
+    assert with_default_groups(["student=tiny"])[0] == "hardware=h200x1"
 
 
 def test_the_users_choice_wins():

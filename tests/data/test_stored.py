@@ -1,4 +1,4 @@
-"""Stored responses: what is kept of the samples, the files on disk, resuming, and what is refused."""
+"""Stored responses: the files on disk, resuming, and what is refused."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ from verl_vaopd.data.stored import (
     stored_responses,
 )
 from verl_vaopd.data.stored_settings import WRITING_SETTINGS, made_with
-from verl_vaopd.provenance import weights_fingerprint
 from verl_vaopd.rollout import collect
-from verl_vaopd.rollout.collect import Sample, request_seed, select, summary_text
+from verl_vaopd.rollout.collect import summary_text
 
 SETTINGS: dict[str, Any] = {
     "teacher.path": "weights 12ab",
@@ -37,10 +36,6 @@ SETTINGS: dict[str, Any] = {
     "collect.prompts_per_part": 2,
 }
 A, B, C = ([1, 2, 9], [1, 3, 9], [4, 9])
-
-
-def sample(token_ids: list[int], ended: bool = True, well_formed: bool = True, correct: bool = True) -> Sample:
-    return Sample(token_ids, f"text of {token_ids}", ended, well_formed, correct)
 
 
 def prompt(index: str, *responses: list[int], **counts: int) -> StoredPrompt:
@@ -65,54 +60,6 @@ def finished(tmp_path: Path) -> Path:
         )
         writing.append([prompt("x", C, num_sampled=5, num_correct=1, num_malformed=1)])
     return path
-
-
-# ---- what is kept
-
-
-def test_the_first_different_usable_correct_samples_are_kept() -> None:
-    """Sampled: A, A cut off, B wrong, A again, C with a bad form, C, B, C again. Correct and usable: A A C B C."""
-    samples = [
-        sample(A),
-        sample(A, ended=False),
-        sample(B, correct=False),
-        sample(A),
-        sample(C, well_formed=False),
-        sample(C),
-        sample(B),
-        sample(C),
-    ]
-    assert select("7", samples, keep=2) == StoredPrompt(
-        index="7",
-        responses=[A, C],
-        texts=["text of [1, 2, 9]", "text of [4, 9]"],
-        num_sampled=8,
-        num_correct=5,
-        num_malformed=1,
-        num_truncated=1,
-        num_duplicates=2,
-        pass_rate=5 / 8,
-    )
-    assert select("7", samples, keep=3).responses == [A, C, B]
-    assert select("7", samples, keep=9).responses == [A, C, B]
-
-
-def test_a_sample_with_several_faults_counts_once() -> None:
-    """Truncated comes before malformed, malformed before wrong."""
-    faults = [
-        sample(A, ended=False, well_formed=False, correct=False),
-        sample(B, well_formed=False, correct=False),
-        sample(C, correct=False),
-    ]
-    row = select("7", faults, keep=4)
-    assert (row.num_truncated, row.num_malformed, row.num_correct, row.num_duplicates) == (1, 1, 0, 0)
-    assert row.responses == [] and row.pass_rate == 0
-
-
-def test_seeds_depend_on_the_run_and_the_prompt_alone() -> None:
-    seeds = {request_seed(seed, index) for seed in (0, 1) for index in ("0", "1", "10")}
-    assert len(seeds) == 6 and all(0 <= seed < 2**48 for seed in seeds)
-    assert request_seed(0, "10") == request_seed(0, "10")
 
 
 # ---- the files
@@ -270,31 +217,6 @@ def test_training_collects_unless_a_complete_collection_is_there(
     assert start_training(run={"seed": 1}) == 2
     with pytest.raises(ValueError, match=r"collect\.n: 5 there, 16 now"):
         start_training(collect={"n": 16})
-
-
-def test_weights_are_told_apart_by_content_not_by_place(tmp_path: Path) -> None:
-    teacher = Path(job(tmp_path / "a").teacher.path)
-    moved = Path(job(tmp_path / "b").teacher.path)
-    first = weights_fingerprint(str(teacher))
-    (moved / "README.md").write_text("says nothing about the weights")
-    assert weights_fingerprint(str(moved)) == first
-    with (moved / "model.safetensors").open("r+b") as file:
-        file.seek(-1, 2)
-        file.write(b"\1")
-    assert weights_fingerprint(str(moved)) != first
-    (teacher / "config.json").write_text('{"tie": true}')
-    assert weights_fingerprint(str(teacher)) != first
-
-
-def test_a_hub_id_is_its_commit(monkeypatch: pytest.MonkeyPatch) -> None:
-    import huggingface_hub
-
-    def snapshot_download(name: str, allow_patterns: str) -> str:
-        assert (name, allow_patterns) == ("Qwen/Qwen3-VL-8B-Instruct", "config.json")
-        return "/cache/models--Qwen--Qwen3-VL-8B-Instruct/snapshots/0c351dd"
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
-    assert weights_fingerprint("Qwen/Qwen3-VL-8B-Instruct") == "0c351dd"
 
 
 def test_missing_directories_and_prompts_say_what_to_run(tmp_path: Path, finished: Path) -> None:

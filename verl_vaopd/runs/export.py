@@ -11,9 +11,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from verl_vaopd.files import whole_directory, write_text
 from verl_vaopd.runs import events
 from verl_vaopd.runs.checkpoints import BEST, checkpoint_path, complete_steps, is_complete, latest_complete
-from verl_vaopd.files import whole_directory, write_text
 from verl_vaopd.runs.run_dir import CHECKPOINTS, VERSIONS
 
 if TYPE_CHECKING:
