@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from verl_vaopd.algorithms import chunked_pass
 from verl_vaopd.algorithms.chunked_pass import Plan, Tensors
-from verl_vaopd.algorithms.divergence import compute_dtype
+from verl_vaopd.algorithms.log_space import compute_dtype
 
 
 def divergence_over_chunks(

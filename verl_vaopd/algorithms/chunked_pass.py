@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import torch
 
-from verl_vaopd.algorithms.divergence import compute_dtype
 from verl_vaopd.algorithms.divergences import NLL, ReverseKL, VocabularyDivergence
+from verl_vaopd.algorithms.log_space import compute_dtype
 
 # Elements worked on at a time in float32: few enough for a CPU's caches and its allocator's free lists (larger blocks
 # go back to the system and fault in again each time), enough to keep a GPU busy.

@@ -104,7 +104,7 @@ class JS(VocabularyDivergence):
         self, log_s: torch.Tensor, p_s: torch.Tensor, target: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See VocabularyDivergence."""
-        from verl_vaopd.algorithms.divergence import log_mixture
+        from verl_vaopd.algorithms.log_space import log_mixture
 
         beta = self.js_beta
         mixture = log_mixture(log_s, target, beta)
@@ -128,7 +128,7 @@ class TopKReverseKL(VocabularyDivergence):
         self, log_s: torch.Tensor, p_s: torch.Tensor, target: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See VocabularyDivergence."""
-        from verl_vaopd.algorithms.divergence import coarse_log_ratio
+        from verl_vaopd.algorithms.log_space import coarse_log_ratio
 
         return _mean_of_log_ratio(p_s, coarse_log_ratio(log_s, target, self.top_k))
 

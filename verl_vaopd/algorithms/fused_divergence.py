@@ -21,8 +21,8 @@ import torch
 from verl_vaopd.algorithms import checks, chunked_pass
 from verl_vaopd.algorithms.chunked_autograd import divergence_over_chunks
 from verl_vaopd.algorithms.chunked_pass import Plan, Tensors
-from verl_vaopd.algorithms.divergence import compute_dtype
 from verl_vaopd.algorithms.divergences import NLL, VocabularyDivergence
+from verl_vaopd.algorithms.log_space import compute_dtype
 
 CHUNK_SIZE = 1024
 """Tokens per chunk."""

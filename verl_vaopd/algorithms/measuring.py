@@ -1,5 +1,7 @@
-"""How visual advantage is measured: options of visual_advantage and high_groups. A method that does not weigh tokens by
-visual advantage can measure it too."""
+"""Options of visual_advantage and high_groups: how visual advantage is measured, and what siblings weigh by it.
+
+A method that does not weigh tokens by visual advantage can measure it too.
+"""
 
 from __future__ import annotations
 
@@ -41,4 +43,20 @@ class Measuring(HighGroup):
         "between the KLs of the student to the teacher on either view, in which a misread digit counts; one more "
         "student pass.",
         choices=("sampled", "divergence_gap"),
+    )
+
+
+@dataclass
+class SiblingSoftmax:
+    """How the siblings of a prompt weigh by their mean VA; see visual_advantage.rollout_weights."""
+
+    temperature: float = option(1.0, "Of the softmax over siblings (Sec. 4.1, tau).", above=0)
+    eps: float = option(
+        1e-6, "Added to the siblings' standard deviation (Eq. 3; the value is the public release's).", above=0
+    )
+    rollout_shrinkage: float = option(
+        0.0,
+        "Nats, added to the siblings' standard deviation in Eq. 3, so that siblings that barely differ weigh alike.",
+        unit="nats",
+        at_least=0,
     )

@@ -20,7 +20,7 @@ way to a large K_t; entropy_coef pulls against it. Both are the caller's choice:
 import torch
 
 from verl_vaopd.algorithms import checks
-from verl_vaopd.algorithms.divergence import compute_dtype
+from verl_vaopd.algorithms.log_space import compute_dtype
 
 LOG_RATIO_LIMIT = 20.0
 PERCEPTION_KL_LIMIT = 10.0

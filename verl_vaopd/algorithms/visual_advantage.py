@@ -13,8 +13,8 @@ from typing import Any
 import torch
 
 from verl_vaopd.algorithms import checks
+from verl_vaopd.algorithms.measuring import SiblingSoftmax
 from verl_vaopd.algorithms.options import options_from
-from verl_vaopd.algorithms.weightings.visual_advantage import VisualAdvantage
 
 
 @torch.no_grad()
@@ -76,7 +76,7 @@ def rollout_weights(
     visual_advantage: torch.Tensor,
     response_mask: torch.Tensor,
     uid: Sequence[Hashable] | torch.Tensor,
-    *options: VisualAdvantage | float,
+    *options: SiblingSoftmax | float,
     **named: Any,
 ) -> torch.Tensor:
     """Weight of each rollout among its siblings, by mean visual advantage (Eq. 3-4).
@@ -88,16 +88,15 @@ def rollout_weights(
         visual_advantage: [N, T] float, nats. Constant.
         response_mask: [N, T] bool or 0/1.
         uid: N hashables or an integer tensor [N], one value per prompt, rows in any order.
-        options, named: a weighting VisualAdvantage, or its fields by name (temperature, eps and rollout_shrinkage by
-            place too); the others are not looked at. temperature: lower is sharper. rollout_shrinkage: the paper's
-            z-score gives siblings that differ by 0.001 nats the same weights as siblings that differ by 1: a spread
-            that is mere noise acts at full strength. With this at the size of a spread worth acting on, a smaller one
-            shrinks the weights towards 1/K.
+        options, named: a SiblingSoftmax, or its fields by name or by place. A lower temperature is sharper. About
+            rollout_shrinkage: the paper's z-score gives siblings that differ by 0.001 nats the same weights as siblings
+            that differ by 1, so a spread that is mere noise acts at full strength. With this at the size of a spread
+            worth acting on, a smaller one shrinks the weights towards 1/K.
     Returns: [N] float32; sums to 1 per uid. No gradient.
     Raises:
         ValueError: unequal shapes, an empty response, NaN or infinity at a valid token, an option out of range.
     """
-    weighting = options_from(VisualAdvantage, options, named, order=("temperature", "eps", "rollout_shrinkage"))
+    softmax = options_from(SiblingSoftmax, options, named, order=tuple(SiblingSoftmax.__dataclass_fields__))
     checks.require_same_shape(visual_advantage=visual_advantage, response_mask=response_mask)
     mask = checks.valid_tokens(response_mask)
     checks.require_finite("visual_advantage", visual_advantage, mask)
@@ -109,8 +108,8 @@ def rollout_weights(
     means = torch.where(present, rollout_means[siblings], 0.0)
     deviation = torch.where(present, means - means.sum(dim=1, keepdim=True) / num_siblings, 0.0)
     std = (deviation.square().sum(dim=1, keepdim=True) / num_siblings).sqrt()
-    z_scores = deviation / (std + weighting.eps + weighting.rollout_shrinkage)
-    weights = torch.softmax((z_scores / weighting.temperature).masked_fill(~present, -torch.inf), dim=1)
+    z_scores = deviation / (std + softmax.eps + softmax.rollout_shrinkage)
+    weights = torch.softmax((z_scores / softmax.temperature).masked_fill(~present, -torch.inf), dim=1)
     result = torch.zeros_like(rollout_means)
     result[siblings[present]] = weights[present]
     return result

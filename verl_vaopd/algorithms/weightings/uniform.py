@@ -19,6 +19,6 @@ class Uniform(Weighting):
 
     def token_weights(self, rollouts: Measured) -> torch.Tensor:
         """See Weighting."""
-        from verl_vaopd.algorithms.token_weights import uniform_weights
+        from verl_vaopd.algorithms.spreading import uniform_weights
 
         return uniform_weights(rollouts.response_mask, rollouts.uid)

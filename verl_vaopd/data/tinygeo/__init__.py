@@ -11,12 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from verl_vaopd.data.tinygeo.splits import SPLITS
 from verl_vaopd.platform import activate
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-SPLITS: tuple[str, ...] = ("train", "validation", "test", "test_unseen_pairs", "test_ood")
+__all__ = ["SPLITS", "build_models", "write"]
 
 
 def write(options: DictConfig, student: str) -> None:

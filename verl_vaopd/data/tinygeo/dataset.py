@@ -24,9 +24,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from verl_vaopd.data.tinygeo import SPLITS, ood, questions
+from verl_vaopd.data.tinygeo import ood, questions
 from verl_vaopd.data.tinygeo.figures import KINDS, MAX_LENGTH, MIN_LENGTH, SHAPES, Figure, draw_figure
 from verl_vaopd.data.tinygeo.questions import Question, Response
+from verl_vaopd.data.tinygeo.splits import SPLITS
 from verl_vaopd.files import whole_directory
 from verl_vaopd.provenance import sha256_of
 
