@@ -4,14 +4,20 @@ SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh requirements/*.sh)
 # By name: what a person's use leaves in the clone (data sets, runs, models, other environments) is none of its code.
 CODE := verl_vaopd tests benchmarks setup.py
 
-.PHONY: setup test lint type fmt bench demo clean lock
+.PHONY: setup test check lint type fmt bench demo clean lock
 
 setup:
 	@bash launch/setup.sh
 
 # pytest comes last, so that its closing line is the last one printed. Two workers: see tests/conftest.py.
+PYTEST := $(BIN)/pytest -q -n 2 --dist loadgroup --no-loadscope-reorder --durations=15
+
 test: lint type
-	@$(BIN)/pytest -q -n 2 --dist loadgroup --no-loadscope-reorder --durations=15
+	@$(PYTEST)
+
+# While you work: no test that starts Ray, vLLM or an engine, or takes long.
+check: lint type
+	@$(PYTEST) -m "not e2e and not slow"
 
 lint: setup
 	@$(BIN)/ruff check $(CODE)

@@ -8,8 +8,15 @@ from PIL import Image
 from verl_vaopd.images import DEGRADATIONS, Corruption, degradation_options, degrade, pixelate
 
 MODES = ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16", "I;16B"]
-SIZES = [(1, 1), (9, 3), (1, 40), (25, 31), (640, 480)]
 KINDS = sorted(DEGRADATIONS)
+# Every mode at one size; every size in one mode of each way through the code: as it is, palette, transparent, deep.
+MODES_AND_SIZES = [(mode, (25, 31)) for mode in MODES] + [
+    (mode, size) for mode in ("RGB", "P", "RGBA", "I;16") for size in [(1, 1), (9, 3), (1, 40), (120, 90)]
+]
+# An image passes to the mode of another by way of RGB, or of RGBA: every mode on either side of both, and to itself.
+MODES_AND_OTHERS = sorted(
+    {pair for mode in MODES for via in ("RGB", "LA", mode) for pair in ((mode, via), (via, mode))}
+)
 
 
 def noise(mode, size):
@@ -36,8 +43,7 @@ def view_of(image, kind, seed=0, **options):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(("mode", "size"), MODES_AND_SIZES)
 def test_mode_and_size_stay_and_the_input_is_untouched(mode, size, kind):
     image = noise(mode, size)
     before = image.tobytes(), dict(image.info), image.getpalette()
@@ -321,8 +327,7 @@ def test_shuffle_patches_puts_any_block_anywhere():
     assert max(abs(count - 100) for count in counts) < 50
 
 
-@pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("other_mode", MODES)
+@pytest.mark.parametrize(("mode", "other_mode"), MODES_AND_OTHERS)
 def test_other_image_takes_size_and_mode_of_the_first(mode, other_mode):
     image, other = noise(mode, (30, 20)), noise(other_mode, (45, 50))
     before = other.tobytes(), other.getpalette()

@@ -1,8 +1,11 @@
 """Comparisons with a stand-in for the training process; tests/e2e trains every method for real."""
 
+import contextlib
 import csv
+import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,15 +27,30 @@ TINY = ["hardware=cpu", "student=tiny", "teacher=tiny", "dataset=tinygeo"]
 LR = "actor_rollout_ref.actor.optim.lr"
 
 
+@contextlib.contextmanager
+def small_in(directory):
+    """Compositions are small and runs are written below a directory."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(directory)
+        monkeypatch.setattr(
+            "verl_vaopd.commands.compare.compose_all",
+            lambda of_method: {method: small_configuration(overrides) for method, overrides in of_method.items()},
+        )
+        yield directory / "runs" / "compare-pilot"
+
+
 @pytest.fixture
-def small(monkeypatch, tmp_path):
-    """Compositions are small and runs are written below the test's directory."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        "verl_vaopd.commands.compare.compose_all",
-        lambda of_method: {method: small_configuration(overrides) for method, overrides in of_method.items()},
-    )
-    return tmp_path / "runs" / "compare-pilot"
+def small(tmp_path):
+    with small_in(tmp_path) as directory:
+        yield directory
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The directory of a comparison that ran to its end, and what it printed."""
+    with small_in(tmp_path_factory.mktemp("finished")) as directory, contextlib.redirect_stdout(io.StringIO()) as out:
+        assert run() == 0
+    return directory, out.getvalue()
 
 
 def run(*overrides, **options):
@@ -121,9 +139,8 @@ def test_without_a_name_the_same_command_finds_its_directory_and_another_does_no
     assert directory("method=opd,vaopd", "seeds=0", "a=1", own=[["opd", "b=1"]]) != first
 
 
-def test_a_comparison_runs_to_its_table(small, capsys):
-    assert run() == 0
-    out = capsys.readouterr().out
+def test_a_comparison_runs_to_its_table(finished):
+    directory, out = finished
     told = [line for line in out.splitlines() if line.startswith("[")]
     assert [line.partition(":")[0] for line in told] == [
         "[1/4] opd, seed 0",
@@ -132,8 +149,8 @@ def test_a_comparison_runs_to_its_table(small, capsys):
         "[4/4] vaopd, seed 1",
     ]
     assert "at step 4 | mean VA 0.040 [0.500, 0.500] | 4 steps of 3.0 s" in told[0]
-    assert (small / "comparison.md").read_text() in out
-    assert sorted(path.name for path in small.iterdir()) == [
+    assert (directory / "comparison.md").read_text() in out
+    assert sorted(path.name for path in directory.iterdir()) == [
         "comparison.csv",
         "comparison.json",
         "comparison.md",
@@ -145,12 +162,14 @@ def test_a_comparison_runs_to_its_table(small, capsys):
         "vaopd-s0",
         "vaopd-s1",
     ]
-    assert len((small / "opd-s0" / "launches.jsonl").read_text().splitlines()) == 1
+    assert len((directory / "opd-s0" / "launches.jsonl").read_text().splitlines()) == 1
 
 
-def test_the_table_has_the_numbers_of_the_runs(small):
-    run()
-    methods = {record["method"]: record for record in json.loads((small / "comparison.json").read_text())["methods"]}
+def test_the_table_has_the_numbers_of_the_runs(finished):
+    directory, _ = finished
+    methods = {
+        record["method"]: record for record in json.loads((directory / "comparison.json").read_text())["methods"]
+    }
     correct = {
         (method, seed): answers_at(method, seed, 4, "validation").mean() for method in methods for seed in (0, 1)
     }
@@ -164,7 +183,7 @@ def test_the_table_has_the_numbers_of_the_runs(small):
         methods["vaopd"]["accuracy_best"] - methods["opd"]["accuracy_best"]
     )
     assert methods["opd"]["difference_best"] is None
-    table = (small / "comparison.md").read_text().splitlines()
+    table = (directory / "comparison.md").read_text().splitlines()
     (row,) = [line for line in table if line.startswith("| vaopd")]
     shares = [f"{100 * value:.1f}" for value in (methods["vaopd"]["accuracy_best"], correct["vaopd", 0])]
     assert f"| {shares[0]} % [" in row and f"({shares[1]} to " in row
@@ -187,9 +206,9 @@ def test_best_and_last_are_told_apart(small):
         assert grpo[f"mean_va_{when}"] == pytest.approx(step / 100 + 2.5 / 1000)
 
 
-def test_the_raw_numbers_are_written_small_and_whole(small):
-    run()
-    with (small / "steps.csv").open() as file:
+def test_the_raw_numbers_are_written_small_and_whole(finished):
+    directory, _ = finished
+    with (directory / "steps.csv").open() as file:
         steps = list(csv.DictReader(file))
     assert len(steps) == 4 * 4
     assert steps[4] == {
@@ -199,13 +218,13 @@ def test_the_raw_numbers_are_written_small_and_whole(small):
         "perf/step/seconds": "100.0",
         "vaopd/entropy/policy": "1.0",
     }
-    questions = pq.read_table(small / "questions.parquet").to_pylist()
+    questions = pq.read_table(directory / "questions.parquet").to_pylist()
     assert len(questions) == 4 * 3 * NUM_QUESTIONS
     for row in questions:
         of_question = answers_at(row["method"], row["seed"], row["step"], row["split"])[int(row["question_id"])]
         assert row["accuracy"] == pytest.approx(of_question.mean())
         assert row["num_samples"] == 8
-    with (small / "comparison.csv").open() as file:
+    with (directory / "comparison.csv").open() as file:
         assert [row["accuracy_best_per_seed"].count(" ") for row in csv.DictReader(file)] == [1, 1]
 
 
@@ -241,9 +260,10 @@ def test_a_seed_that_the_first_method_lacks_is_in_no_difference(small):
     assert len(vaopd["accuracy_best_per_seed"]) == 2
 
 
-def test_a_finished_comparison_starts_nothing_and_says_the_same_again(small, capsys, monkeypatch):
-    run()
+def test_a_finished_comparison_starts_nothing_and_says_the_same_again(finished, small, monkeypatch):
+    shutil.copytree(finished[0], small, symlinks=True)
     table = (small / "comparison.md").read_text()
+    (small / "comparison.md").unlink()
     monkeypatch.setattr(subprocess, "Popen", None)
     assert run() == 0
     assert (small / "comparison.md").read_text() == table
@@ -320,10 +340,9 @@ def test_settings_that_differ_are_told_below_the_table(small):
     assert "Only vaopd: loss.top_k=8 a=1" in (small / "comparison.md").read_text()
 
 
-def test_what_the_numbers_do_not_say_is_told_below_the_table(small):
+def test_what_the_numbers_do_not_say_is_told_below_the_table(finished, small):
     few, many, teachers = "Fewer than 5 seeds", "Every interval is for itself", "measured with another teacher"
-    run()
-    table = (small / "comparison.md").read_text()
+    table = (finished[0] / "comparison.md").read_text()
     assert few in table and many not in table and teachers not in table
     run("method=vaopd,opd,opsd", "seeds=0,1,2,3,4", own=[["opsd", "teacher.path=init"]])
     table = (small / "comparison.md").read_text()

@@ -1,6 +1,8 @@
 """Two stages with stand-ins for the training process and the export; see stand_in_training.py."""
 
+import contextlib
 import csv
+import io
 import json
 import os
 import subprocess
@@ -26,15 +28,30 @@ STAGES = ["stage1=opd", "stage2=grpo"]
 POINTS = ("init", "boundary", "end")
 
 
+@contextlib.contextmanager
+def small_in(directory):
+    """Compositions are small and everything is written below a directory."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.chdir(directory)
+        monkeypatch.setattr(
+            "verl_vaopd.commands.two_stage.compose_all",
+            lambda parts: {part: small_configuration(overrides) for part, overrides in parts.items()},
+        )
+        yield directory / "runs" / "two-stage-pilot"
+
+
 @pytest.fixture
-def small(monkeypatch, tmp_path):
-    """Compositions are small and everything is written below the test's directory."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(
-        "verl_vaopd.commands.two_stage.compose_all",
-        lambda parts: {part: small_configuration(overrides) for part, overrides in parts.items()},
-    )
-    return tmp_path / "runs" / "two-stage-pilot"
+def small(tmp_path):
+    with small_in(tmp_path) as directory:
+        yield directory
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """The directory of two stages that ran to their end, and what was printed."""
+    with small_in(tmp_path_factory.mktemp("finished")) as directory, contextlib.redirect_stdout(io.StringIO()) as out:
+        assert run() == 0
+    return directory, out.getvalue()
 
 
 def export(run, checkpoint, out):
@@ -135,13 +152,12 @@ def test_what_makes_no_sense_is_refused(overrides, own, message, small):
         make_plan(overrides, own)
 
 
-def test_both_stages_and_the_points_run_to_the_table(small, capsys):
-    assert run() == 0
-    out = capsys.readouterr().out
+def test_both_stages_and_the_points_run_to_the_table(finished):
+    directory, out = finished
     assert out.index("stage 1 (opd)") < out.index("boundary: checkpoint of step 4") < out.index("stage 2 (grpo)")
     assert out.index("end: checkpoint") < out.index("init: measured")
-    assert (small / "two_stage.md").read_text() in out
-    assert sorted(path.name for path in small.iterdir()) == [
+    assert (directory / "two_stage.md").read_text() in out
+    assert sorted(path.name for path in directory.iterdir()) == [
         "boundary",
         "end",
         "entropy.csv",
@@ -157,9 +173,9 @@ def test_both_stages_and_the_points_run_to_the_table(small, capsys):
     ]
 
 
-def test_the_files_have_the_numbers_of_the_runs(small):
-    run()
-    with (small / "two_stage.csv").open() as file:
+def test_the_files_have_the_numbers_of_the_runs(finished):
+    directory, _ = finished
+    with (directory / "two_stage.csv").open() as file:
         rows = {(r["point"], r["split"], r["quantity"], r["k"]): r for r in csv.DictReader(file)}
     for point in POINTS:
         for split in ("validation", "test_ood"):
@@ -173,7 +189,7 @@ def test_the_files_have_the_numbers_of_the_runs(small):
             distinct = (correct == 0).sum(axis=1) + correct.any(axis=1)
             assert float(rows[point, split, "distinct_answers", "8"]["value"]) == pytest.approx(distinct.mean())
             assert float(rows[point, split, "policy_entropy", ""]["value"]) == pytest.approx(2.0)
-    changes = json.loads((small / "two_stage.json").read_text())["changes"]
+    changes = json.loads((directory / "two_stage.json").read_text())["changes"]
     assert [(c["earlier"], c["later"]) for c in changes[:3]] == [
         ("init", "boundary"),
         ("boundary", "end"),
@@ -184,9 +200,9 @@ def test_the_files_have_the_numbers_of_the_runs(small):
         assert change["accuracy"] == pytest.approx(after - before)
 
 
-def test_the_table_says_what_matters(small):
-    run()
-    table = (small / "two_stage.md").read_text().splitlines()
+def test_the_table_says_what_matters(finished):
+    directory, _ = finished
+    table = (directory / "two_stage.md").read_text().splitlines()
     assert table[0].startswith("stage 1 (opd): step 4 of 4; stage 2 (grpo): step 2 of 4. Questions: validation 6")
     head = [cell.strip() for cell in table[4].split("|")[1:-1]]
     assert head == ["", "accuracy, validation", "accuracy, test_ood", "policy entropy", "distinct of 8", "pass@4"]
@@ -196,13 +212,15 @@ def test_the_table_says_what_matters(small):
     assert any(line.startswith("| end, minus boundary") for line in table)
 
 
-def test_the_same_command_again_does_nothing_twice(small, monkeypatch, capsys):
-    run()
-    table = (small / "two_stage.md").read_text()
+def test_the_same_command_again_does_nothing_twice(finished, monkeypatch, capsys):
+    directory, _ = finished
+    table = (directory / "two_stage.md").read_text()
+    (directory / "two_stage.md").unlink()
     monkeypatch.setattr(subprocess, "Popen", None)
-    assert run(export=None) == 0
+    with small_in(directory.parents[1]):
+        assert run(export=None) == 0
     assert "5 of 5 runs are finished" in capsys.readouterr().out
-    assert (small / "two_stage.md").read_text() == table
+    assert (directory / "two_stage.md").read_text() == table
 
 
 def behave(small, name, **behaviour):

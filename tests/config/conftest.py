@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import copy
-import functools
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
 import huggingface_hub.constants
-import omegaconf.base
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import DictConfig, OmegaConf
 
+from tests.parsed_once import parsed_once
 from verl_vaopd.config import compose, resolvers, validate
 from verl_vaopd.config.checks import hardware, models
 from verl_vaopd.platform import Gpu
@@ -83,21 +82,9 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="package", autouse=True)
-def parsed_once() -> Iterator[None]:
-    """verl's two dozen YAML files and its interpolations are read once, not once per composition."""
-    load, cache = OmegaConf.load, {}
-
-    def cached(file):
-        name = str(file) if isinstance(file, str | Path) else file.name
-        if name not in cache:
-            cache[name] = load(file)
-        return copy.deepcopy(cache[name])
-
-    OmegaConf.load = staticmethod(cached)
-    parse, omegaconf.base.parse = omegaconf.base.parse, functools.cache(omegaconf.base.parse)
-    yield
-    omegaconf.base.parse = parse
-    OmegaConf.load = staticmethod(load)
+def fast_compositions() -> Iterator[None]:
+    with parsed_once():
+        yield
 
 
 @pytest.fixture(scope="session")

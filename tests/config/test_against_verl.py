@@ -14,6 +14,7 @@ from verl_vaopd.config import value_types
 from verl_vaopd.config.checks.settings import EXACT_KL_ENGINE
 from verl_vaopd.platform import cpu_environment
 
+pytestmark = pytest.mark.slow
 JOBS = [CPU, [*CPU, "method=opd"], PAPER, ["hardware=h200x1", *PAPER[1:]]]
 
 

@@ -27,6 +27,13 @@ def test_test_sets_up_first_and_runs_pytest_last():
         assert sum(tool in line for line in lines) == 1
 
 
+def test_check_is_test_without_what_takes_long():
+    *before, quick = commands("check")
+    *before_all, everything = commands("test")
+    assert before == before_all
+    assert quick == f'{everything} -m "not e2e and not slow"'
+
+
 def test_ci_runs_make_test_from_any_directory(tmp_path):
     (tmp_path / "clone/.ci").mkdir(parents=True)
     shutil.copy(ROOT / ".ci/run", tmp_path / "clone/.ci/run")

@@ -1,6 +1,6 @@
 """Run by test_platform_patches.py in processes of its own: does what fails in an unmended release and tells how.
 
-python platform_faults.py FOLDER PROBE...     prints {probe: outcome} as the last line
+python -m tests.platform.platform_faults FOLDER PROBE...     prints {probe: outcome} as the last line
 """
 
 import importlib.metadata
