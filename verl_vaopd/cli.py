@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from verl_vaopd.commands.program import program, short
-from verl_vaopd.data.generated import GENERATED
+from verl_vaopd.data.generated import MODEL_BUILDERS
 
 USAGE_ERROR = 2
 
@@ -20,8 +20,8 @@ USAGE_ERROR = 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code: 2 for a user's mistake, told in one message without a traceback."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if arguments[1:2] == ["build"] and arguments[0] in GENERATED:  # the builder has a parser of its own
-        return GENERATED[arguments[0]].build_models(arguments[2:])
+    if arguments[1:2] == ["build"] and arguments[0] in MODEL_BUILDERS:  # the builder has a parser of its own
+        return MODEL_BUILDERS[arguments[0]](arguments[2:])
     if arguments[:1] == ["eval"]:  # so has the evaluation
         return _told(evaluate, arguments[1:])
     parser = _parser()
@@ -183,8 +183,8 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("eval", help="benchmarks, tables, comparisons; `vaopd eval --help` shows how")
 
-    for name in GENERATED:
-        data_set = commands.add_parser(name, help="a generated data set and its models")
+    for name in MODEL_BUILDERS:
+        data_set = commands.add_parser(name, help="the embedded data set and its models")
         of_data_set = data_set.add_subparsers(required=True, metavar="COMMAND")
         of_data_set.add_parser("build", help=f"make its models; `vaopd {name} build --help` shows the options")
     return parser
