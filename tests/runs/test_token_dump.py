@@ -8,12 +8,11 @@ import pytest
 import torch
 
 from verl_vaopd.runs import token_dump as dump_module
+from verl_vaopd.runs.per_token import DUMPED, PER_TOKEN
 from verl_vaopd.runs.token_dump import SCHEMA, TokenDump, TokenRow, fixed_subset, read_dumps, token_rows
 
-PER_TOKEN = [field.name for field in SCHEMA if pa.types.is_list(field.type) and field.nullable]
 
-
-def _row(**changes):
+def _row(per_token=None, **changes):
     values = {
         "uid": "u0",
         "question_id": "q0",
@@ -24,32 +23,52 @@ def _row(**changes):
         "tokens": ["5", "", "°"],
         "truncated": False,
     }
-    return TokenRow(**{**values, **changes})
+    return TokenRow(**{**values, **changes}, per_token=per_token or {})
 
 
 def test_rows_have_the_columns_of_the_schema():
-    names = {field.name for field in dataclasses.fields(TokenRow)}
-    assert names | {"step", "split"} == set(SCHEMA.names)
+    names = {field.name for field in dataclasses.fields(TokenRow)} - {"per_token"}
+    assert names | {"step", "split", *DUMPED} == set(SCHEMA.names)
     optional = {field.name for field in dataclasses.fields(TokenRow) if field.default is None}
-    assert optional == {field.name for field in SCHEMA if field.nullable} == {*PER_TOKEN, "accuracy"}
+    assert optional | set(DUMPED) == {field.name for field in SCHEMA if field.nullable} == {*DUMPED, "accuracy"}
+
+
+def test_the_file_format_is_that_of_version_2():
+    """Pinned: analyses of other versions of the package read these files, and this one's analyses read theirs."""
+    fields = [field for field in SCHEMA if pa.types.is_list(field.type) and field.nullable]
+    per_token = [(field.name, str(field.type.value_type), field.metadata[b"meaning"].decode()) for field in fields]
+    assert per_token == [
+        ("visual_advantage", "float", "visual advantage [nats]"),
+        ("teacher_log_probs", "float", "by the teacher, clean image [nats]"),
+        ("degraded_teacher_log_probs", "float", "degraded image [nats]"),
+        ("reverse_kl", "float", "KL(student || teacher), clean image [nats]"),
+        ("token_weights", "float", "weight of the token in the step's loss [1]"),
+        ("high_group", "bool", "token is in the high visual advantage group"),
+        ("student_entropy", "float", "at temperature 1 [nats]"),
+        ("teacher_entropy", "float", "at temperature 1, clean image [nats]"),
+        ("rollout_log_probs", "float", "by the rollout engine [nats]"),
+    ]
+    own = ["step", "split", "uid", "question_id", "rollout_index", "prompt", "response", "token_ids", "tokens"]
+    assert SCHEMA.names == [*own, *(name for name, *_ in per_token), "accuracy", "truncated"]
 
 
 def test_everything_written_comes_back(tmp_path):
-    values = {name: np.float32([0.5, 0.0, 1.25]) for name in PER_TOKEN}
+    values = {name: np.float32([0.5, 0.0, 1.25]) for name in DUMPED}
     values |= {"high_group": [True, False, False]}
-    row = _row(accuracy=1.0, truncated=True, **values)
+    row = _row(values, accuracy=1.0, truncated=True)
     path = TokenDump(tmp_path).write(40, "train", [row])
     assert path == tmp_path / "tokens" / "train_step_40.parquet"
     (got,) = read_dumps(tmp_path).to_pylist()
-    expected = {**dataclasses.asdict(row), **{name: list(values[name]) for name in PER_TOKEN}}
+    expected = {**dataclasses.asdict(row), **{name: list(values[name]) for name in DUMPED}}
+    del expected["per_token"]
     assert got == {**expected, "step": 40, "split": "train"}
 
 
 def test_what_a_method_does_not_produce_is_null(tmp_path):
-    TokenDump(tmp_path).write(0, "heldout", [_row(), _row(reverse_kl=[0.0, 0.0, 0.0])])
+    TokenDump(tmp_path).write(0, "heldout", [_row(), _row({"reverse_kl": [0.0, 0.0, 0.0]})])
     table = read_dumps(tmp_path)
     assert table.schema.equals(SCHEMA)
-    for name in PER_TOKEN:
+    for name in DUMPED:
         expected = [None, [0.0, 0.0, 0.0]] if name == "reverse_kl" else [None, None]
         assert table[name].to_pylist() == expected
     assert table["accuracy"].to_pylist() == [None, None]
@@ -105,14 +124,13 @@ def test_no_rows_are_a_file_without_rows(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["tokens", "visual_advantage", "high_group"])
-def test_padding_left_in_is_refused(tmp_path, name):
+def test_padding_left_in_is_refused(name):
     with pytest.raises(ValueError, match=f"{name} of rollout 1 of q0 has 4 entries, expected 3"):
-        TokenDump(tmp_path).write(0, "train", [_row(**{name: [0] * 4})])
-    assert not list(tmp_path.rglob("*.parquet"))
+        _row(tokens=["0"] * 4) if name == "tokens" else _row({name: [0] * 4})
 
 
 def test_missing_values_are_refused_where_every_rollout_has_one(tmp_path):
-    for row in (_row(question_id=None), _row(visual_advantage=[0.0, None, 1.0])):
+    for row in (_row(question_id=None), _row({"visual_advantage": [0.0, None, 1.0]})):
         with pytest.raises(ValueError, match="non-nullable"):
             TokenDump(tmp_path).write(0, "train", [row])
     assert not list(tmp_path.rglob("*.parquet"))
@@ -200,8 +218,11 @@ def test_rows_of_a_batch_refuse_other_shapes_and_names():
     }
     with pytest.raises(ValueError, match="shapes differ"):
         token_rows(**batch, per_token={"reverse_kl": torch.zeros(1, 3)})
-    with pytest.raises(TypeError, match="kl"):
+    with pytest.raises(ValueError, match="got kl, expected names among visual_advantage"):
         token_rows(**batch, per_token={"kl": torch.zeros(1, 2)})
+    not_dumped = next(name for name, value in PER_TOKEN.items() if not value.dumped)
+    with pytest.raises(ValueError, match=f"got {not_dumped}"):
+        token_rows(**batch, per_token={not_dumped: torch.zeros(1, 2)})
 
 
 def test_subset_is_the_same_whatever_the_order_and_the_repeats():
