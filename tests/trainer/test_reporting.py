@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.trainer.some_rollouts import some_rollouts
 from verl_vaopd.algorithms.token_weights import high_group, token_weights
 from verl_vaopd.runs import metric_names
 from verl_vaopd.trainer.reporting import PHASES, end_tokens, step_metrics
@@ -25,15 +26,9 @@ def metrics_of_a_vaopd_step() -> dict[str, float]:
         "visual_advantage": advantage,
         "high_group": high_group(advantage, mask, 0.2),
         "token_weights": token_weights(advantage, mask, uid),
-        "response_mask": mask,
-        "responses": torch.arange(advantage.numel()).reshape(advantage.shape),
-        "uid": uid,
-        "truncated": torch.zeros(NUM_ROLLOUTS, dtype=torch.bool),
-        "accuracy": torch.ones(NUM_ROLLOUTS),
-        "num_tokens": NUM_ROLLOUTS * (3 + NUM_TOKENS),
     }
     return step_metrics(
-        values,
+        some_rollouts(mask, uid, **values),
         timing=TIMING,
         worker_metrics={**MEASURED_BY_VERL, **{f"actor/{name}": value for name, value in MEMORY.items()}},
         num_expected_prompts=3,

@@ -64,12 +64,7 @@ def as_markdown() -> str:
     """The section of docs/metrics.md."""
     lines = ["## Per-token values", "", "| name | meaning [unit] | dtype | there | dumped |", "|---|---|---|---|---|"]
     for name, value in PER_TOKEN.items():
-        cells = (
-            f"`{name}`",
-            value.text.replace("|", "&#124;"),
-            value.dtype,
-            value.when,
-            "yes" if value.dumped else "no",
-        )
+        dumped = "yes" if value.dumped else "no"
+        cells = (f"`{name}`", value.text.replace("|", "&#124;"), value.dtype, value.when, dumped)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
