@@ -145,7 +145,7 @@ def load_rows(directory: Path, prompts: str = "prompts.json") -> list[Row]:
         prompt_ids = config.processor(text=[text], images=pictures or None, return_tensors="pt")["input_ids"][
             0
         ].tolist()
-        options = OmegaConf.create({"kind": "pixelate", "ratio": images.PIXELATE_RATIO})
+        options = OmegaConf.create({"kind": "pixelate", "ratio": images.Corruption.ratio})
         pixelated = agent_loop.View(options, run_seed=0, files={})
         worker.degraded_view = Transposed() if prompt["view"] == "transpose" else pixelated
         agent_loop._prompt_cache.set({})

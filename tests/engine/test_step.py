@@ -29,8 +29,8 @@ VERLS = (
 )
 PASSES = {
     "vaopd": ["_balance_batch", "_score", "_measure", "_weigh_tokens", "_update_actor"],
-    "opd": ["_balance_batch", "_score", "_measure", "_weigh_tokens", "_update_actor"],
-    "opd method.degraded_view=false": ["_balance_batch", "_score", "_weigh_tokens", "_update_actor"],
+    "opd": ["_balance_batch", "_score", "_weigh_tokens", "_update_actor"],
+    "opd method.degraded_view=true": ["_balance_batch", "_score", "_measure", "_weigh_tokens", "_update_actor"],
     "cot_sft": ["_balance_batch", "_weigh_tokens", "_update_actor"],
     "grpo": ["_balance_batch", "_compute_advantage", "_update_actor"],
     "grpo method.degraded_view=true": [  # to monitor visual advantage
