@@ -1,15 +1,13 @@
 import dataclasses
-import math
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from verl_vaopd.runs import token_dump as dump_module
 from verl_vaopd.runs.per_token import DUMPED, PER_TOKEN
-from verl_vaopd.runs.token_dump import SCHEMA, TokenDump, TokenRow, fixed_subset, read_dumps, token_rows
+from verl_vaopd.runs.token_dump import SCHEMA, TokenDump, TokenRow, fixed_subset, read_dumps
 
 
 def _row(per_token=None, **changes):
@@ -157,72 +155,10 @@ def test_reading_says_what_is_wrong(tmp_path):
         read_dumps(tmp_path)
 
 
-class LetterTokenizer:
-    """Id i is the i-th letter."""
-
-    def convert_ids_to_tokens(self, ids):
-        return [chr(ord("a") + i) for i in ids]
-
-    def decode(self, token_ids, **options):
-        return "".join(self.convert_ids_to_tokens(token_ids))
-
-
-def test_rows_of_a_batch_hold_the_response_tokens_only(tmp_path):
-    mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]])
-    kl = torch.tensor([[0.5, 1.5, math.nan], [1.0, 2.0, 3.0], [4.0, math.nan, math.nan]], dtype=torch.bfloat16)
-    rows = token_rows(
-        rows=[2, 0],
-        uid=["u", "u", "v"],
-        question_id=["q1", "q1", "q2"],
-        rollout_index=[0, 1, 0],
-        prompt=["p", "p", "r"],
-        response_ids=torch.tensor([[1, 2, 0], [3, 4, 5], [6, 0, 0]]),
-        response_mask=mask,
-        truncated=torch.tensor([False, False, True]),
-        accuracy=torch.tensor([1.0, 0.0, math.nan]),
-        per_token={"reverse_kl": kl, "high_group": mask.flip(0).bool()},
-        tokenizer=LetterTokenizer(),
-    )
-    TokenDump(tmp_path).write(3, "train", rows)
-    got = read_dumps(tmp_path).to_pylist()
-    columns = (
-        "uid",
-        "question_id",
-        "response",
-        "token_ids",
-        "tokens",
-        "reverse_kl",
-        "high_group",
-        "accuracy",
-        "truncated",
-    )
-    assert [tuple(row[name] for name in columns) for row in got] == [
-        ("v", "q2", "g", [6], ["g"], [4.0], [True], None, True),
-        ("u", "q1", "bc", [1, 2], ["b", "c"], [0.5, 1.5], [True, False], 1.0, False),
-    ]
-    assert got[0]["visual_advantage"] is None
-
-
-def test_rows_of_a_batch_refuse_other_shapes_and_names():
-    batch = {
-        "rows": [0],
-        "uid": ["u"],
-        "question_id": ["q"],
-        "rollout_index": [0],
-        "prompt": ["p"],
-        "response_ids": torch.zeros(1, 2, dtype=torch.int64),
-        "response_mask": torch.ones(1, 2),
-        "truncated": torch.tensor([False]),
-        "accuracy": torch.tensor([0.0]),
-        "tokenizer": LetterTokenizer(),
-    }
-    with pytest.raises(ValueError, match="shapes differ"):
-        token_rows(**batch, per_token={"reverse_kl": torch.zeros(1, 3)})
-    with pytest.raises(ValueError, match="got kl, expected names among visual_advantage"):
-        token_rows(**batch, per_token={"kl": torch.zeros(1, 2)})
-    not_dumped = next(name for name, value in PER_TOKEN.items() if not value.dumped)
-    with pytest.raises(ValueError, match=f"got {not_dumped}"):
-        token_rows(**batch, per_token={not_dumped: torch.zeros(1, 2)})
+@pytest.mark.parametrize("name", ["kl", next(name for name, value in PER_TOKEN.items() if not value.dumped)])
+def test_values_without_a_column_are_refused(name):
+    with pytest.raises(ValueError, match=f"got {name}, expected names among visual_advantage"):
+        _row({name: [0.0] * 3})
 
 
 def test_subset_is_the_same_whatever_the_order_and_the_repeats():

@@ -5,11 +5,10 @@ resume replaces its file. Analyses read these files alone (`read_dumps`). SCHEMA
 unit, which each file also carries as metadata; what is known per token is listed in per_token.py.
 
 A column that a method does not produce is null, never zeros. The pieces in `tokens`, joined, are the decoded
-response (token_pieces.py).
+response (token_pieces.py). Imports no torch.
 """
 
 import hashlib
-import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -19,12 +18,9 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
-from verl_vaopd.algorithms import checks
 from verl_vaopd.files import write_parquet
 from verl_vaopd.runs.per_token import DUMPED, PER_TOKEN, require_known
-from verl_vaopd.runs.token_pieces import ByteLevelTokenizer, token_pieces
 
 Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, ...] = ("train", "heldout")
@@ -169,68 +165,6 @@ def fixed_subset(keys: Sequence[Hashable], n: int, seed: int) -> list[Any]:
     different = list(dict.fromkeys(keys))
     chosen = set(sorted(different, key=lambda key: hashlib.sha256(f"{seed}:{key!r}".encode()).digest())[:n])
     return [key for key in different if key in chosen]
-
-
-@torch.no_grad()
-def token_rows(
-    *,
-    rows: Sequence[int],
-    uid: Sequence[str],
-    question_id: Sequence[str],
-    rollout_index: Sequence[int],
-    prompt: Sequence[str],
-    response_ids: torch.Tensor,
-    response_mask: torch.Tensor,
-    truncated: torch.Tensor,
-    accuracy: torch.Tensor,
-    per_token: Mapping[str, torch.Tensor],
-    tokenizer: ByteLevelTokenizer,
-) -> list[TokenRow]:
-    """Rows of a dump from a batch of N padded rollouts.
-
-    Args:
-        rows: numbers of the rollouts to take, in 0 .. N - 1.
-        uid: N.
-        question_id: N.
-        rollout_index: N.
-        prompt: N prompt texts.
-        response_ids: [N, T] integer.
-        response_mask: [N, T] bool or 0/1; only tokens where it is 1 are dumped.
-        truncated: [N] bool.
-        accuracy: [N] float; NaN where not scored, which becomes null.
-        per_token: [N, T] tensors by name, any of DUMPED; absent ones become null.
-        tokenizer: byte-level BPE, for the text.
-    Returns: one TokenRow per entry of rows, in that order.
-    Raises:
-        ValueError: a tensor of another shape than response_mask, or a name that is no column.
-    """
-    checks.require_same_shape(response_mask=response_mask, response_ids=response_ids, **per_token)
-    scores = accuracy.tolist()
-    result = []
-    for row in rows:
-        mask = response_mask[row].bool()
-        ids = response_ids[row][mask].tolist()
-        pieces = token_pieces(ids, tokenizer)
-        result.append(
-            TokenRow(
-                uid=uid[row],
-                question_id=question_id[row],
-                rollout_index=rollout_index[row],
-                prompt=prompt[row],
-                response="".join(pieces),
-                token_ids=ids,
-                tokens=pieces,
-                truncated=bool(truncated[row]),
-                accuracy=None if math.isnan(scores[row]) else scores[row],
-                per_token={name: _to_numpy(values[row][mask]) for name, values in per_token.items()},
-            )
-        )
-    return result
-
-
-def _to_numpy(values: torch.Tensor) -> np.ndarray:
-    # numpy has no bfloat16.
-    return (values if values.dtype == torch.bool else values.float()).numpy(force=True)
 
 
 def _read(path: Path) -> pa.Table:

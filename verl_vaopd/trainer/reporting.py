@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
+import torch
 from transformers import GenerationConfig
 
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.engine import fields
 from verl_vaopd.runs.metric_names import PASS_THROUGH_METRICS, TOKENS_OF_PHASES
 from verl_vaopd.runs.per_token import DUMPED
-from verl_vaopd.runs.token_dump import TokenRow, token_rows
+from verl_vaopd.runs.token_dump import TokenRow
+from verl_vaopd.runs.token_pieces import token_pieces
 from verl_vaopd.trainer.metrics import distillation_metrics, rollout_metrics, throughput_metrics
 from verl_vaopd.trainer.rollouts import Rollouts
 
@@ -79,19 +83,36 @@ def step_metrics(
     }
 
 
-def dump_rows(rollouts: Rollouts, question_ids: Sequence[str], tokenizer: Any) -> list[TokenRow]:
-    """Token-level rows of all rollouts of the chosen questions."""
-    chosen = set(question_ids)
-    return token_rows(
-        rows=[row for row, question in enumerate(rollouts.question_id) if question in chosen],
-        uid=rollouts.uid,
-        question_id=rollouts.question_id,
-        rollout_index=rollouts.rollout_index,
-        prompt=[tokenizer.decode(ids[ids != tokenizer.pad_token_id]) for ids in rollouts.prompts],
-        response_ids=rollouts.responses,
-        response_mask=rollouts.response_mask,
-        truncated=rollouts.truncated,
-        accuracy=rollouts.accuracy,
-        per_token={name: rollouts.per_token[name] for name in DUMPED if name in rollouts.per_token},
-        tokenizer=tokenizer,
-    )
+def dump_rows(rollouts: Rollouts, question_ids: Collection[str], tokenizer: Any) -> list[TokenRow]:
+    """Token-level rows of all rollouts of the chosen questions: response tokens only, NaN as accuracy becomes None.
+
+    Args:
+        tokenizer: byte-level BPE, for the text.
+    """
+    result = []
+    for row, question_id in enumerate(rollouts.question_id):
+        if question_id not in question_ids:
+            continue
+        mask = rollouts.response_mask[row].bool()
+        prompt, ids = rollouts.prompts[row], rollouts.responses[row][mask].tolist()
+        pieces, accuracy = token_pieces(ids, tokenizer), float(rollouts.accuracy[row])
+        result.append(
+            TokenRow(
+                uid=rollouts.uid[row],
+                question_id=question_id,
+                rollout_index=rollouts.rollout_index[row],
+                prompt=tokenizer.decode(prompt[prompt != tokenizer.pad_token_id]),
+                response="".join(pieces),
+                token_ids=ids,
+                tokens=pieces,
+                truncated=bool(rollouts.truncated[row]),
+                accuracy=None if math.isnan(accuracy) else accuracy,
+                per_token={n: _to_numpy(v[row][mask]) for n, v in rollouts.per_token.items() if n in DUMPED},
+            )
+        )
+    return result
+
+
+def _to_numpy(values: torch.Tensor) -> np.ndarray:
+    # numpy has no bfloat16.
+    return (values if values.dtype == torch.bool else values.float()).numpy(force=True)
