@@ -104,7 +104,8 @@ def export(options: argparse.Namespace) -> int:
     from verl_vaopd.runs.export import export as export_checkpoint
 
     use_cpu(not probe_gpus())
-    path = export_checkpoint(options.run, checkpoint=options.checkpoint, out=options.out, dtype=options.dtype)
+    given = {name: value for name, value in vars(options).items() if name in ("checkpoint", "out", "dtype")}
+    path = export_checkpoint(options.run, **given)
     print(f"exported to {short(path)}")
     return 0
 
@@ -168,9 +169,11 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("export", help="write a checkpoint as a Hugging Face directory")
     command.add_argument("run", type=Path, metavar="RUN", help="run directory")
-    command.add_argument("--checkpoint", default="best", metavar="best|last|N", help="which one (default: best)")
-    command.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/export/global_step_N")
-    command.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="default: bfloat16")
+    # What is not given is left to runs/export.py.
+    given = {"default": argparse.SUPPRESS}
+    command.add_argument("--checkpoint", **given, metavar="best|last|N", help="which one (default: best)")
+    command.add_argument("--out", **given, type=Path, metavar="DIR", help="default: RUN/export/global_step_N")
+    command.add_argument("--dtype", **given, metavar="bfloat16|float32", help="of the weights (default: bfloat16)")
     command.set_defaults(command=export)
 
     command = commands.add_parser("report", help="print a run's final table again")
