@@ -170,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("export", help="write a checkpoint as a Hugging Face directory")
     command.add_argument("run", type=Path, metavar="RUN", help="run directory")
     # What is not given is left to runs/export.py.
-    given = {"default": argparse.SUPPRESS}
+    given: dict[str, Any] = {"default": argparse.SUPPRESS}
     command.add_argument("--checkpoint", **given, metavar="best|last|N", help="which one (default: best)")
     command.add_argument("--out", **given, type=Path, metavar="DIR", help="default: RUN/export/global_step_N")
     command.add_argument("--dtype", **given, metavar="bfloat16|float32", help="of the weights (default: bfloat16)")
