@@ -195,7 +195,7 @@ def image_processor() -> Callable[..., np.ndarray]:
 
 
 def stand_in_source(process: Callable[..., np.ndarray] | None, closed: Callable[[], object]) -> Any:
-    """sampling.VllmSource around a stand-in engine."""
+    """sources.local_vllm.VllmSource around a stand-in engine."""
     from omegaconf import OmegaConf
 
     from verl_vaopd.evaluation.settings import Settings

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from verl_vaopd.commands.program import program, short
-from verl_vaopd.data.generated import GENERATED
+from verl_vaopd.data.generated import MODEL_BUILDERS
 
 USAGE_ERROR = 2
 
@@ -20,8 +20,8 @@ USAGE_ERROR = 2
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code: 2 for a user's mistake, told in one message without a traceback."""
     arguments = sys.argv[1:] if argv is None else list(argv)
-    if arguments[1:2] == ["build"] and arguments[0] in GENERATED:  # the builder has a parser of its own
-        return GENERATED[arguments[0]].build_models(arguments[2:])
+    if arguments[1:2] == ["build"] and arguments[0] in MODEL_BUILDERS:  # the builder has a parser of its own
+        return MODEL_BUILDERS[arguments[0]](arguments[2:])
     if arguments[:1] == ["eval"]:  # so has the evaluation
         return _told(evaluate, arguments[1:])
     parser = _parser()
@@ -104,7 +104,8 @@ def export(options: argparse.Namespace) -> int:
     from verl_vaopd.runs.export import export as export_checkpoint
 
     use_cpu(not probe_gpus())
-    path = export_checkpoint(options.run, checkpoint=options.checkpoint, out=options.out, dtype=options.dtype)
+    given = {name: value for name, value in vars(options).items() if name in ("checkpoint", "out", "dtype")}
+    path = export_checkpoint(options.run, **given)
     print(f"exported to {short(path)}")
     return 0
 
@@ -168,9 +169,11 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("export", help="write a checkpoint as a Hugging Face directory")
     command.add_argument("run", type=Path, metavar="RUN", help="run directory")
-    command.add_argument("--checkpoint", default="best", metavar="best|last|N", help="which one (default: best)")
-    command.add_argument("--out", type=Path, metavar="DIR", help="default: RUN/export/global_step_N")
-    command.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"], help="default: bfloat16")
+    # What is not given is left to runs/export.py.
+    given: dict[str, Any] = {"default": argparse.SUPPRESS}
+    command.add_argument("--checkpoint", **given, metavar="best|last|N", help="which one (default: best)")
+    command.add_argument("--out", **given, type=Path, metavar="DIR", help="default: RUN/export/global_step_N")
+    command.add_argument("--dtype", **given, metavar="bfloat16|float32", help="of the weights (default: bfloat16)")
     command.set_defaults(command=export)
 
     command = commands.add_parser("report", help="print a run's final table again")
@@ -183,8 +186,8 @@ def _parser() -> argparse.ArgumentParser:
 
     commands.add_parser("eval", help="benchmarks, tables, comparisons; `vaopd eval --help` shows how")
 
-    for name in GENERATED:
-        data_set = commands.add_parser(name, help="a generated data set and its models")
+    for name in MODEL_BUILDERS:
+        data_set = commands.add_parser(name, help="the embedded data set and its models")
         of_data_set = data_set.add_subparsers(required=True, metavar="COMMAND")
         of_data_set.add_parser("build", help=f"make its models; `vaopd {name} build --help` shows the options")
     return parser

@@ -1,7 +1,14 @@
 import pytest
 import torch
 
-from verl_vaopd.algorithms.token_weights import high_group, masked_opd_weights, token_weights
+from verl_vaopd.algorithms.token_weights import (
+    TokenWeighting,
+    high_group,
+    masked_opd_weights,
+    rollout_weights,
+    token_weights,
+)
+from verl_vaopd.algorithms.weightings import WEIGHTINGS, Masked, Measured, VisualAdvantage
 
 
 def ramp(*lengths):
@@ -321,3 +328,33 @@ def test_masked_opd_rejects(changes, message, which):
     }
     with pytest.raises(ValueError, match=message):
         masked_opd_weights(**(arguments | changes))
+
+
+def test_options_by_place_by_name_and_as_one_object_are_the_same():
+    advantage, mask = ramp(5, 9, 7)
+    uid = ["p", "q", "p"]
+    by_name = {"high_frac": 0.3, "high_coef": 0.6, "temperature": 0.5, "eps": 0.1, "rollout_weighting": True}
+    expected = token_weights(advantage, mask, uid, **by_name, token_grouping=True)
+    assert torch.equal(expected, token_weights(advantage, mask, uid, 0.3, 0.6, 0.5, 0.1, True, True))
+    assert torch.equal(expected, token_weights(advantage, mask, uid, TokenWeighting(**by_name)))
+    assert torch.equal(expected, token_weights(advantage, mask, uid, TokenWeighting(), **by_name))
+    expected = rollout_weights(advantage, mask, uid, temperature=0.5, eps=0.1)
+    assert torch.equal(expected, rollout_weights(advantage, mask, uid, 0.5, 0.1))
+    assert torch.equal(expected, rollout_weights(advantage, mask, uid, VisualAdvantage(temperature=0.5, eps=0.1)))
+    expected = masked_opd_weights(advantage, mask, uid, which="low", frac=0.3)
+    assert torch.equal(expected, masked_opd_weights(advantage, mask, uid, "low", 0.3))
+    assert torch.equal(expected, masked_opd_weights(advantage, mask, uid, Masked(which="low", frac=0.3)))
+    with pytest.raises(TypeError, match="expected at most 6; name them"):
+        token_weights(advantage, mask, uid, 0.3, 0.6, 0.5, 0.1, True, True, "mass")
+    with pytest.raises(TypeError, match="unexpected keyword argument 'high_fraction'"):
+        token_weights(advantage, mask, uid, high_fraction=0.3)
+
+
+@pytest.mark.parametrize("name", WEIGHTINGS)
+def test_every_weighting_gives_each_prompt_its_share(name):
+    advantage, mask = ramp(5, 9, 7)
+    rollouts = Measured(mask, ["p", "q", "p"], advantage, high_group(advantage, mask))
+    weights = WEIGHTINGS[name]().token_weights(rollouts)
+    assert weights.shape == mask.shape and weights.dtype == torch.float32 and not weights.requires_grad
+    assert (weights[~mask] == 0).all() and (weights >= 0).all()
+    assert [weights[[0, 2]].sum().item(), weights[1].sum().item()] == pytest.approx([0.5, 0.5])

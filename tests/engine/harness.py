@@ -36,13 +36,14 @@ from verl.workers.utils.losses import ppo_loss
 from verl_vaopd import images
 from verl_vaopd.actor.engine import StudentEngine
 from verl_vaopd.actor.loss import student_loss
+from verl_vaopd.algorithms.divergences import ReverseKL
 from verl_vaopd.algorithms.token_weights import token_weights
 from verl_vaopd.algorithms.visual_advantage import visual_advantage
 from verl_vaopd.config import compose
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.data.tinygeo import models
 from verl_vaopd.data.tinygeo.dataset import generate_examples
-from verl_vaopd.engine import views
+from verl_vaopd.engine import fields
 from verl_vaopd.engine.nested import rows
 from verl_vaopd.rollout import agent_loop
 from verl_vaopd.rollout.agent_loop import ViewAgentLoopWorker
@@ -144,7 +145,7 @@ def load_rows(directory: Path, prompts: str = "prompts.json") -> list[Row]:
         prompt_ids = config.processor(text=[text], images=pictures or None, return_tensors="pt")["input_ids"][
             0
         ].tolist()
-        options = OmegaConf.create({"kind": "pixelate", "ratio": images.PIXELATE_RATIO})
+        options = OmegaConf.create({"kind": "pixelate", "ratio": images.Corruption.ratio})
         pixelated = agent_loop.View(options, run_seed=0, files={})
         worker.degraded_view = Transposed() if prompt["view"] == "transpose" else pixelated
         agent_loop._prompt_cache.set({})
@@ -162,6 +163,7 @@ def load_rows(directory: Path, prompts: str = "prompts.json") -> list[Row]:
 
 def queued_fields(worker: ViewAgentLoopWorker, output: AgentLoopOutput) -> Row:
     """Ours and verl's part of AgentLoopWorkerTQ._agent_loop_postprocess, without the queue."""
+    prompt = {"split": "train", "index": "0", "step": 1}
     input_ids = torch.tensor([*output.prompt_ids, *output.response_ids])
     multi_modal_inputs = worker._compute_multi_modal_inputs(output, input_ids)
     position_ids = worker._compute_position_ids(input_ids[None], torch.ones_like(input_ids)[None], multi_modal_inputs)
@@ -171,7 +173,7 @@ def queued_fields(worker: ViewAgentLoopWorker, output: AgentLoopOutput) -> Row:
         "response_mask": torch.tensor(output.response_mask),
         "loss_mask": torch.tensor(output.response_mask),
         "multi_modal_inputs": multi_modal_inputs,
-        views.FIELD: worker._view_inputs(output, worker.degraded_view, {"split": "train", "index": "0", "step": 1}),
+        fields.DEGRADED_INPUTS: worker._view_inputs(output, worker.degraded_view, prompt),
     }
 
 
@@ -185,15 +187,14 @@ def pack(batch: Sequence[Row], **per_token: list[torch.Tensor]) -> TensorDict:
 
     Rows of one length make position ids jagged along the wrong axis: that is what the queue does, too.
     """
-    fields = ("input_ids", "position_ids", "response_mask", "loss_mask")
-    tensors = {field: [row[field] for row in batch] for field in fields} | per_token
+    tensors = {field: [row[field] for row in batch] for field in fields.FORWARD} | per_token
     data: dict[str, Any] = {
         field: torch.nested.as_nested_tensor(values, layout=torch.jagged) for field, values in tensors.items()
     }
-    extra = {"multi_modal_inputs", views.FIELD, views.MASKED_FIELD, views.PRIVILEGED_FIELD}
+    extra = {fields.IMAGES, fields.DEGRADED_INPUTS, fields.MASKED_INPUTS, fields.PRIVILEGED_INPUTS}
     for field in extra & batch[0].keys():
         data[field] = NonTensorStack(*[dict(row[field]) for row in batch])
-    data["row_index"] = torch.arange(len(batch))
+    data[fields.ROW_INDEX] = torch.arange(len(batch))
     return TensorDict(data, batch_size=[len(batch)])
 
 
@@ -239,7 +240,7 @@ def build_student(
     engine.initialize()
     engine.vocab_size = len(engine.model_config.tokenizer)
     engine.teacher_head = load_output_head(str(teacher_path), PrecisionType.to_dtype(dtype), "cpu")
-    engine.objective = Objective(divergence="reverse_kl")
+    engine.objective = Objective(divergence=ReverseKL())
     return engine
 
 
@@ -313,7 +314,7 @@ def policy_loss() -> Any:
 
 def with_masked_view(batch: Sequence[Row]) -> list[Row]:
     """PAPO's second view; any view will do."""
-    return [{**row, views.MASKED_FIELD: row[views.FIELD]} for row in batch]
+    return [{**row, fields.MASKED_INPUTS: row[fields.DEGRADED_INPUTS]} for row in batch]
 
 
 def row_advantages(batch: Sequence[Row]) -> list[torch.Tensor]:

@@ -14,6 +14,7 @@ from verl_vaopd.runs.checkpoints import checkpoint_path, mark_complete
 from verl_vaopd.runs.events import EventLog
 from verl_vaopd.trainer import trainer as trainer_module
 from verl_vaopd.trainer.trainer import DistillationTrainer
+from verl_vaopd.trainer.validation import Validated
 
 TINY = ["hardware=cpu", "dataset=tinygeo", "student=tiny", "teacher=tiny"]
 SCHEDULE = ["validation.every=2", "checkpoint.every=2", "trainer.total_training_steps=12"]
@@ -39,6 +40,10 @@ class Steps(DistillationTrainer):
         path.mkdir(parents=True)
         (path / "data.pt").write_bytes(b"x")
         mark_complete(path)
+
+    def _validation(self) -> Any:
+        found = Validated(summaries={"validation": {"accuracy": next(self.accuracies), **COUNTS}})
+        return SimpleNamespace(run=lambda global_steps: found)
 
     def _compute_metrics(self, *_: Any, **__: Any) -> None: ...
     def _start_profiling(self) -> None: ...
@@ -66,10 +71,6 @@ def test_training_stops_with_the_patience(tmp_path, monkeypatch, patience, last_
         monkeypatch.setattr(trainer_base, name, stand_in if name == "SkipManager" else lambda *_, _s=stand_in, **__: _s)
     monkeypatch.setattr(trainer_base.tq, "kv_clear", lambda **_: None)
 
-    def validate(trainer: Steps) -> tuple[dict[str, Any], list[Any], list[Any]]:
-        return {"validation": {"accuracy": next(trainer.accuracies), **COUNTS}}, [], []
-
-    monkeypatch.setattr(trainer_module, "validate", validate)
     monkeypatch.setattr(trainer_module, "write_samples", lambda *_: None)
     stopping = f"validation.patience={'null' if patience is None else patience}"
     config = compose([*TINY, *SCHEDULE, stopping, f"run.dir={tmp_path}"])

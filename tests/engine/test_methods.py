@@ -9,8 +9,10 @@ from verl.workers.utils.losses import ppo_loss
 from tests.engine import harness
 from tests.engine.harness import Batching
 from verl_vaopd.algorithms import divergence as materialised
+from verl_vaopd.algorithms.divergences import JS, K1, K2, NLL, ForwardKL, ReverseKL, TopKReverseKL
 from verl_vaopd.config.objective import Objective
-from verl_vaopd.engine.views import PRIVILEGED_FIELD, privileged_view
+from verl_vaopd.engine.fields import PRIVILEGED_INPUTS
+from verl_vaopd.engine.views import privileged_view
 from verl_vaopd.teacher import moving_average
 
 WHOLE = Batching(rows=8)
@@ -69,9 +71,9 @@ def capture_head_inputs(student, monkeypatch):
 @pytest.mark.parametrize(
     ("objective", "reference"),
     [
-        (Objective("forward_kl"), materialised.forward_kl),
-        (Objective("js", js_beta=0.3), functools.partial(materialised.js_divergence, beta=0.3)),
-        (Objective("top_k", top_k=5), functools.partial(materialised.top_k_reverse_kl, k=5)),
+        (Objective(ForwardKL()), materialised.forward_kl),
+        (Objective(JS(js_beta=0.3)), functools.partial(materialised.js_divergence, beta=0.3)),
+        (Objective(TopKReverseKL(top_k=5)), functools.partial(materialised.top_k_reverse_kl, k=5)),
     ],
 )
 def test_divergences_over_the_vocabulary(student, batch, scores, monkeypatch, objective, reference):
@@ -91,8 +93,8 @@ def test_divergences_over_the_vocabulary(student, batch, scores, monkeypatch, ob
 def test_both_estimators_by_the_sampled_token_have_one_gradient(student, batch, scores):
     """k1 as policy gradient and k2: (log p_S - log p_T) grad log p_S; their values differ."""
     weights, updates = harness.weigh(batch, scores), {}
-    for name in ("k1", "k2"):
-        student.objective = Objective(name)
+    for name, divergence in (("k1", K1()), ("k2", K2())):
+        student.objective = Objective(divergence)
         updates[name] = harness.update(
             student,
             batch,
@@ -114,11 +116,11 @@ def test_clipping_cuts_value_and_gradient(student, batch, scores):
     free = harness.update(student, batch, hidden, weights, WHOLE)
     values = torch.cat(free.token_outputs["divergence"])
     limit = values.median().item()
-    student.objective = Objective("reverse_kl", token_clip=limit)
+    student.objective = Objective(ReverseKL(), token_clip=limit)
     cut = harness.update(student, batch, hidden, weights, WHOLE)
     torch.testing.assert_close(torch.cat(cut.token_outputs["divergence"]), values.clamp_max(limit))
     # The same gradient without clipping, from weights that leave the cut tokens out.
-    student.objective = Objective("reverse_kl")
+    student.objective = Objective(ReverseKL())
     kept = [
         torch.where(kl <= limit, weight, 0.0)
         for kl, weight in zip(free.token_outputs["divergence"], weights, strict=True)
@@ -133,7 +135,7 @@ def test_a_policy_gradient_is_a_weighted_log_likelihood(student, batch, policy_l
     student.objective = Objective(reward_coef=1.0)
     policy = harness.update(student, batch, None, None, WHOLE, policy_loss, advantages=advantages)
     assert policy.loss == pytest.approx(-torch.cat(advantages).mean().item(), rel=1e-6)
-    student.objective = Objective("nll")
+    student.objective = Objective(NLL())
     weights = [row / num_tokens for row in advantages]
     likelihood = harness.update(student, batch, None, weights, WHOLE)
     errors = harness.relative_errors(policy.gradients, likelihood.gradients)
@@ -179,9 +181,9 @@ def test_rewards_are_the_same_under_any_batching(student, masked_batch, policy_l
 def test_rewards_mix_into_distillation(student, batch, scores, policy_loss, advantages):
     weights, hidden = harness.weigh(batch, scores), scores["teacher_hidden_states"]
     run = functools.partial(harness.update, student, batch, batching=WHOLE, policy_loss=policy_loss)
-    student.objective = Objective("reverse_kl", reward_coef=0.25)
+    student.objective = Objective(ReverseKL(), reward_coef=0.25)
     mixed = run(hidden=hidden, weights=weights, advantages=advantages)
-    student.objective = Objective("reverse_kl")
+    student.objective = Objective(ReverseKL())
     distilled = run(hidden=hidden, weights=weights)
     student.objective = Objective(reward_coef=1.0)
     rewarded = run(hidden=None, weights=None, advantages=advantages)
@@ -238,7 +240,7 @@ def test_self_distillation_without_privilege_has_nothing_to_teach(student, works
     """The teacher is the student and reads the same prompt: KL 0."""
     teacher = harness.build_teacher(workspace / "student")
     privileged = [
-        {**row, PRIVILEGED_FIELD: {name: row[name] for name in ("input_ids", "position_ids")}} for row in batch
+        {**row, PRIVILEGED_INPUTS: {name: row[name] for name in ("input_ids", "position_ids")}} for row in batch
     ]
     data = privileged_view(harness.pack(privileged))
     for name in ("input_ids", "position_ids"):
@@ -263,8 +265,8 @@ def test_a_reference_solution_changes_what_the_teacher_says(teacher, batch):
     input_ids = torch.cat([row["input_ids"][:num_prompt], hint, row["input_ids"][num_prompt:]])
     positions = torch.arange(len(input_ids)).expand(4, -1)
     privileged = {"input_ids": input_ids, "position_ids": positions}
-    padding = harness.padding_row(row) | {PRIVILEGED_FIELD: privileged}
-    batch_of_two = [{**row, PRIVILEGED_FIELD: privileged}, padding]
+    padding = harness.padding_row(row) | {PRIVILEGED_INPUTS: privileged}
+    batch_of_two = [{**row, PRIVILEGED_INPUTS: privileged}, padding]
     view = privileged_view(harness.pack(batch_of_two))
     assert torch.equal(view["input_ids"].unbind()[0], input_ids)
     assert torch.equal(view["input_ids"].unbind()[1], padding["input_ids"])

@@ -28,7 +28,7 @@ ENGINE = "verl.workers.engine.fsdp.transformer_impl:FSDPEngineWithLMHead"
 METHODS: list[tuple[str, str, dict[str, str]]] = [
     (
         TRAINER,
-        "trainer/trainer.py, trainer/main.py, trainer/validation.py",
+        "trainer/trainer.py, trainer/main.py",
         {
             "__init__": "(self, config)",
             "init": "(self)",
@@ -136,7 +136,7 @@ METHODS: list[tuple[str, str, dict[str, str]]] = [
 ATTRIBUTES: list[tuple[str, str, list[str]]] = [
     (
         TRAINER,
-        "trainer/trainer.py, trainer/validation.py, trainer/session.py",
+        "trainer/trainer.py, trainer/session.py",
         [
             *("config", "tokenizer", "logger", "global_steps", "total_training_steps", "val_dataloader"),
             *("replay_buffer", "agent_loop_manager", "checkpoint_manager", "actor_rollout_wg"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -9,13 +10,15 @@ import torch
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.utils import need_reference_policy
 
+from verl_vaopd.algorithms.measuring import Measuring
 from verl_vaopd.config import compose
 from verl_vaopd.config.objective import Objective
+from verl_vaopd.trainer import rows
 from verl_vaopd.trainer.trainer import DistillationTrainer
 
 TINY = ["hardware=cpu", "dataset=tinygeo", "student=tiny", "teacher=tiny"]
 BATCH = KVBatchMeta(partition_id="train", keys=["a_0_0"], tags=[{"response_len": 1}])
-OURS = ("_score", "_weigh_tokens", "_update_actor")
+OURS = ("_score", "_measure", "_weigh_tokens", "_update_actor")
 VERLS = (
     "_balance_batch",
     "_compute_reward_colocate",
@@ -25,14 +28,15 @@ VERLS = (
     "_compute_advantage",
 )
 PASSES = {
-    "vaopd": ["_balance_batch", "_score", "_weigh_tokens", "_update_actor"],
+    "vaopd": ["_balance_batch", "_score", "_measure", "_weigh_tokens", "_update_actor"],
     "opd": ["_balance_batch", "_score", "_weigh_tokens", "_update_actor"],
+    "opd method.degraded_view=true": ["_balance_batch", "_score", "_measure", "_weigh_tokens", "_update_actor"],
     "cot_sft": ["_balance_batch", "_weigh_tokens", "_update_actor"],
     "grpo": ["_balance_batch", "_compute_advantage", "_update_actor"],
     "grpo method.degraded_view=true": [  # to monitor visual advantage
         "_balance_batch",
         "_score",
-        "_weigh_tokens",
+        "_measure",
         "_compute_advantage",
         "_update_actor",
     ],
@@ -64,6 +68,7 @@ def trainer_of(method: str) -> DistillationTrainer:
 def test_passes_of_a_step(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[str] = []
     trainer = trainer_of(method)
+    trainer.teacher = SimpleNamespace(forward_fields=lambda scored: [])
     trainer.use_reference_policy = need_reference_policy(trainer.config)
     trainer.replay_buffer = trainer.ref_policy_wg = Workers(passes)
     trainer.on_sample_end = lambda: None
@@ -74,9 +79,26 @@ def test_passes_of_a_step(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert passes == PASSES[method]
 
 
-def test_a_method_that_does_not_distil_keeps_what_it_monitors(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {"visual_advantage": torch.ones(1, 1), "high_group": torch.ones(1, 1, dtype=torch.bool)}
-    monkeypatch.setattr("verl_vaopd.trainer.trainer.advantage_and_group", lambda batch, options: found)
-    trainer = trainer_of("grpo method.degraded_view=true")
-    trainer._weigh_tokens(BATCH)
-    assert trainer.scores is found
+def test_what_was_measured_is_reported_though_later_passes_overwrite_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a gap of divergences the update leaves its own reverse KL in the queue: only what is new is fetched."""
+    ids = {"prompts": [[7, 7]], "responses": [[8, 5]], "response_mask": [[1, 1]], "rm_scores": [[0.0, 1.0]]}
+    stored: dict[str, Any] = {name: torch.tensor(value) for name, value in ids.items()} | {"index": ["q"]}
+    fetched: list[list[str]] = []
+
+    def fetch(batch: KVBatchMeta, names: list[str]) -> dict[str, Any]:
+        fetched.append(list(names))
+        return {name: stored[name] for name in names}
+
+    monkeypatch.setattr(rows, "fetch", fetch)
+    trainer = object.__new__(DistillationTrainer)
+    trainer.objective = Objective(measures_advantage=True, measuring=Measuring(advantage="divergence_gap"))
+    trainer.eos_token_ids, trainer.rollouts = [5], None
+    batch = KVBatchMeta(partition_id="train", keys=["a_0_0"], tags=[{"response_len": 2, "seq_len": 4}])
+    stored |= {"reverse_kl": torch.tensor([[0.5, 0.5]]), "degraded_reverse_kl": torch.tensor([[0.5, 1.5]])}
+    trainer._measure(batch)
+    stored |= {"reverse_kl": torch.zeros(1, 2), "student_entropy": torch.ones(1, 2)}
+    rollouts = trainer._load_rollouts(batch, ["reverse_kl", "student_entropy"])
+    assert fetched == [[*ids, "index", "degraded_reverse_kl", "reverse_kl"], ["student_entropy"]]
+    assert rollouts.per_token["visual_advantage"].tolist() == [[0.0, 1.0]]
+    assert rollouts.per_token["reverse_kl"].tolist() == [[0.5, 0.5]]
+    assert rollouts.uid == ["a"] and not rollouts.truncated and rollouts.num_tokens == 4

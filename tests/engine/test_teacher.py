@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 from tests.engine import harness
 from tests.engine.harness import Batching
 from verl_vaopd.data.tinygeo.models import Qwen3VLForConditionalGeneration
-from verl_vaopd.engine.views import FIELD
+from verl_vaopd.engine.fields import DEGRADED_INPUTS
 from verl_vaopd.teacher.head import load_output_head
 
 
@@ -38,7 +38,7 @@ def test_no_gradient_reaches_the_teacher(teacher, students, batch):
 
 def test_only_what_was_asked_for_is_computed(teacher, batch):
     """Without a degraded view the field need not even be fetched."""
-    without_field = [{key: value for key, value in row.items() if key != FIELD} for row in batch]
+    without_field = [{key: value for key, value in row.items() if key != DEGRADED_INPUTS} for row in batch]
     scores = harness.score(teacher, without_field, Batching(rows=4), degraded_view=False, keep_hidden_states=False)
     assert scores.keys() == {"teacher_log_probs"}
 

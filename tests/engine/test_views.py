@@ -12,7 +12,8 @@ from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopO
 
 from tests.engine import harness
 from verl_vaopd.config import compose
-from verl_vaopd.engine.views import FIELD, other_view
+from verl_vaopd.engine.fields import DEGRADED_INPUTS
+from verl_vaopd.engine.views import other_view
 from verl_vaopd.rollout.agent_loop import View, ViewAgentLoopWorker
 
 PROMPT = {"split": "train", "index": "7", "step": 3}
@@ -52,7 +53,7 @@ def test_options_of_other_kinds_are_not_passed_on(image):
 def test_a_view_replaces_images_and_their_positions(batch):
     """`wide` is seen transposed: other patches, another grid, other positions; text stays as it is."""
     data = harness.pack(batch)
-    view = other_view(data, FIELD)
+    view = other_view(data, DEGRADED_INPUTS)
     positions = list(zip(data["position_ids"].unbind(), view["position_ids"].unbind(), strict=True))
     changed = [not bool((clean == other).all()) for clean, other in positions]
     assert changed == [row["uid"] == "wide" for row in batch]

@@ -8,14 +8,15 @@ import torch
 from verl.utils import tensordict_utils as tu
 
 from tests.engine import harness
-from verl_vaopd.actor.worker import FORWARD_FIELDS, IMAGES, StudentWorker
+from verl_vaopd.actor.worker import StudentWorker
 from verl_vaopd.config import compose
 from verl_vaopd.config.objective import Objective
-from verl_vaopd.engine.views import FIELD, PRIVILEGED_FIELD
-from verl_vaopd.teacher.worker import SCORE_FIELDS, teacher_worker_config
+from verl_vaopd.engine import fields
+from verl_vaopd.teacher.request import ScoreRequest
+from verl_vaopd.teacher.worker import teacher_worker_config
 
 ABSOLUTE = 2e-5
-UPDATE_FIELDS = (*FORWARD_FIELDS, "token_weights")
+UPDATE_FIELDS = (*fields.FORWARD, fields.TOKEN_WEIGHTS)
 
 
 @pytest.fixture(scope="module")
@@ -39,20 +40,20 @@ def worker(workspace, process_group, tmp_path_factory):
     return worker
 
 
-def request(batch, fields, settings, **tensors):
+def request(batch, names, settings, **tensors):
     """The rows' fields that a call names, as the queue hands them over, and the settings beside them."""
-    per_token = {name: values for name, values in tensors.items() if name in fields}
-    data = harness.pack(batch, **per_token).select(*fields)
+    per_token = {name: values for name, values in tensors.items() if name in names}
+    data = harness.pack(batch, **per_token).select(*names)
     tu.assign_non_tensor(data, **settings)
     return data
 
 
 def score_request(batch):
-    fields = [field for field in SCORE_FIELDS if field != PRIVILEGED_FIELD]
-    return request(batch, fields, {"keep_hidden_states": True, "degraded_view": True})
+    asked = ScoreRequest(degraded_view=True, keep_hidden_states=True)
+    return request(batch, asked.reads, asked.settings)
 
 
-def update_request(batch, fields=UPDATE_FIELDS, **tensors):
+def update_request(batch, names=UPDATE_FIELDS, **tensors):
     """With what verl's trainer writes beside it."""
     settings = {
         "global_batch_size": len(batch),
@@ -62,7 +63,7 @@ def update_request(batch, fields=UPDATE_FIELDS, **tensors):
         "dataloader_kwargs": {"shuffle": False},
         "temperature": 0.7,
     }
-    return request(batch, fields, settings, **tensors)
+    return request(batch, names, settings, **tensors)
 
 
 def rows_of(outputs):
@@ -71,6 +72,7 @@ def rows_of(outputs):
 
 def assert_token_outputs(outputs, oracle):
     expected = oracle["students"]["student"]["rows"]
+    assert outputs.keys() <= fields.FIELDS.keys()
     outputs.pop("divergence", None)  # the reverse KL again, where a loss was asked for
     assert set(outputs) == set(expected[0])
     for name, values in outputs.items():
@@ -118,7 +120,7 @@ def test_the_teacher_scores_in_eval_mode_without_a_graph(worker, batch, monkeypa
 
 def test_forward_pass_without_a_step(worker, batch, oracle):
     worker.score(score_request(batch))
-    assert_token_outputs(rows_of(worker.forward_tokens(request(batch, FORWARD_FIELDS, {}))), oracle)
+    assert_token_outputs(rows_of(worker.forward_tokens(request(batch, fields.FORWARD, {}))), oracle)
 
 
 def test_rows_that_were_not_scored_last(worker, batch):
@@ -135,10 +137,10 @@ def test_teacher_with_a_pool_of_its_own(worker, batch, oracle, monkeypatch):
     monkeypatch.setattr(worker, "teacher", None)
     data = update_request(
         batch,
-        (*UPDATE_FIELDS, IMAGES, "teacher_hidden_states"),
+        (*UPDATE_FIELDS, fields.IMAGES, fields.TEACHER_HIDDEN_STATES),
         token_weights=harness.weigh(batch, scores),
         teacher_hidden_states=hidden,
     )
-    assert FIELD not in data
+    assert fields.DEGRADED_INPUTS not in data
     assert_update(worker.update_actor(data)["metrics"], oracle)
     assert_token_outputs(rows_of(worker.token_outputs(None)), oracle)

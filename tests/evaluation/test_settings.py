@@ -23,7 +23,7 @@ def test_words_become_settings():
         (["model=m", "n=many"], "n: Value 'many'"),
         (["model=m", "n=0"], "n: got 0, expected at least 1"),
         (["model=m", "limit=0"], "limit: got 0"),
-        (["model=m", "top_p=0"], "temperature, top_p: got 1.0, 0.0"),
+        (["model=m", "top_p=0"], "top_p: got 0.0, expected more than 0, at most 1"),
         (["model"], "got 'model', expected KEY=VALUE"),
         (["n=8"], "got neither of model= and responses="),
         (["model=m", "responses=r"], "got both of model= and responses="),

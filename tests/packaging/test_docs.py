@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from verl_vaopd.config import reference
 from verl_vaopd.runs import metric_names
 
 ROOT = Path(__file__).parents[2]
@@ -26,3 +27,7 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
 
 def test_readme_is_short() -> None:
     assert len((ROOT / "README.md").read_text().splitlines()) <= 200
+
+
+def test_configuration_page_is_current() -> None:
+    assert (ROOT / "docs" / "configuration.md").read_text() == reference.as_markdown() + "\n"

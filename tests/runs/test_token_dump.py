@@ -1,19 +1,16 @@
 import dataclasses
-import math
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import torch
 
 from verl_vaopd.runs import token_dump as dump_module
-from verl_vaopd.runs.token_dump import SCHEMA, TokenDump, TokenRow, fixed_subset, read_dumps, token_rows
+from verl_vaopd.runs.per_token import DUMPED, PER_TOKEN
+from verl_vaopd.runs.token_dump import SCHEMA, TokenDump, TokenRow, fixed_subset, read_dumps
 
-PER_TOKEN = [field.name for field in SCHEMA if pa.types.is_list(field.type) and field.nullable]
 
-
-def _row(**changes):
+def _row(per_token=None, **changes):
     values = {
         "uid": "u0",
         "question_id": "q0",
@@ -24,32 +21,52 @@ def _row(**changes):
         "tokens": ["5", "", "°"],
         "truncated": False,
     }
-    return TokenRow(**{**values, **changes})
+    return TokenRow(**{**values, **changes}, per_token=per_token or {})
 
 
 def test_rows_have_the_columns_of_the_schema():
-    names = {field.name for field in dataclasses.fields(TokenRow)}
-    assert names | {"step", "split"} == set(SCHEMA.names)
+    names = {field.name for field in dataclasses.fields(TokenRow)} - {"per_token"}
+    assert names | {"step", "split", *DUMPED} == set(SCHEMA.names)
     optional = {field.name for field in dataclasses.fields(TokenRow) if field.default is None}
-    assert optional == {field.name for field in SCHEMA if field.nullable} == {*PER_TOKEN, "accuracy"}
+    assert optional | set(DUMPED) == {field.name for field in SCHEMA if field.nullable} == {*DUMPED, "accuracy"}
+
+
+def test_the_file_format_is_that_of_version_2():
+    """Pinned: analyses of other versions of the package read these files, and this one's analyses read theirs."""
+    fields = [field for field in SCHEMA if pa.types.is_list(field.type) and field.nullable]
+    per_token = [(field.name, str(field.type.value_type), field.metadata[b"meaning"].decode()) for field in fields]
+    assert per_token == [
+        ("visual_advantage", "float", "visual advantage [nats]"),
+        ("teacher_log_probs", "float", "by the teacher, clean image [nats]"),
+        ("degraded_teacher_log_probs", "float", "degraded image [nats]"),
+        ("reverse_kl", "float", "KL(student || teacher), clean image [nats]"),
+        ("token_weights", "float", "weight of the token in the step's loss [1]"),
+        ("high_group", "bool", "token is in the high visual advantage group"),
+        ("student_entropy", "float", "at temperature 1 [nats]"),
+        ("teacher_entropy", "float", "at temperature 1, clean image [nats]"),
+        ("rollout_log_probs", "float", "by the rollout engine [nats]"),
+    ]
+    own = ["step", "split", "uid", "question_id", "rollout_index", "prompt", "response", "token_ids", "tokens"]
+    assert SCHEMA.names == [*own, *(name for name, *_ in per_token), "accuracy", "truncated"]
 
 
 def test_everything_written_comes_back(tmp_path):
-    values = {name: np.float32([0.5, 0.0, 1.25]) for name in PER_TOKEN}
+    values = {name: np.float32([0.5, 0.0, 1.25]) for name in DUMPED}
     values |= {"high_group": [True, False, False]}
-    row = _row(accuracy=1.0, truncated=True, **values)
+    row = _row(values, accuracy=1.0, truncated=True)
     path = TokenDump(tmp_path).write(40, "train", [row])
     assert path == tmp_path / "tokens" / "train_step_40.parquet"
     (got,) = read_dumps(tmp_path).to_pylist()
-    expected = {**dataclasses.asdict(row), **{name: list(values[name]) for name in PER_TOKEN}}
+    expected = {**dataclasses.asdict(row), **{name: list(values[name]) for name in DUMPED}}
+    del expected["per_token"]
     assert got == {**expected, "step": 40, "split": "train"}
 
 
 def test_what_a_method_does_not_produce_is_null(tmp_path):
-    TokenDump(tmp_path).write(0, "heldout", [_row(), _row(reverse_kl=[0.0, 0.0, 0.0])])
+    TokenDump(tmp_path).write(0, "heldout", [_row(), _row({"reverse_kl": [0.0, 0.0, 0.0]})])
     table = read_dumps(tmp_path)
     assert table.schema.equals(SCHEMA)
-    for name in PER_TOKEN:
+    for name in DUMPED:
         expected = [None, [0.0, 0.0, 0.0]] if name == "reverse_kl" else [None, None]
         assert table[name].to_pylist() == expected
     assert table["accuracy"].to_pylist() == [None, None]
@@ -105,14 +122,13 @@ def test_no_rows_are_a_file_without_rows(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["tokens", "visual_advantage", "high_group"])
-def test_padding_left_in_is_refused(tmp_path, name):
+def test_padding_left_in_is_refused(name):
     with pytest.raises(ValueError, match=f"{name} of rollout 1 of q0 has 4 entries, expected 3"):
-        TokenDump(tmp_path).write(0, "train", [_row(**{name: [0] * 4})])
-    assert not list(tmp_path.rglob("*.parquet"))
+        _row(tokens=["0"] * 4) if name == "tokens" else _row({name: [0] * 4})
 
 
 def test_missing_values_are_refused_where_every_rollout_has_one(tmp_path):
-    for row in (_row(question_id=None), _row(visual_advantage=[0.0, None, 1.0])):
+    for row in (_row(question_id=None), _row({"visual_advantage": [0.0, None, 1.0]})):
         with pytest.raises(ValueError, match="non-nullable"):
             TokenDump(tmp_path).write(0, "train", [row])
     assert not list(tmp_path.rglob("*.parquet"))
@@ -139,69 +155,10 @@ def test_reading_says_what_is_wrong(tmp_path):
         read_dumps(tmp_path)
 
 
-class LetterTokenizer:
-    """Id i is the i-th letter."""
-
-    def convert_ids_to_tokens(self, ids):
-        return [chr(ord("a") + i) for i in ids]
-
-    def decode(self, token_ids, **options):
-        return "".join(self.convert_ids_to_tokens(token_ids))
-
-
-def test_rows_of_a_batch_hold_the_response_tokens_only(tmp_path):
-    mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0]])
-    kl = torch.tensor([[0.5, 1.5, math.nan], [1.0, 2.0, 3.0], [4.0, math.nan, math.nan]], dtype=torch.bfloat16)
-    rows = token_rows(
-        rows=[2, 0],
-        uid=["u", "u", "v"],
-        question_id=["q1", "q1", "q2"],
-        rollout_index=[0, 1, 0],
-        prompt=["p", "p", "r"],
-        response_ids=torch.tensor([[1, 2, 0], [3, 4, 5], [6, 0, 0]]),
-        response_mask=mask,
-        truncated=torch.tensor([False, False, True]),
-        accuracy=torch.tensor([1.0, 0.0, math.nan]),
-        per_token={"reverse_kl": kl, "high_group": mask.flip(0).bool()},
-        tokenizer=LetterTokenizer(),
-    )
-    TokenDump(tmp_path).write(3, "train", rows)
-    got = read_dumps(tmp_path).to_pylist()
-    columns = (
-        "uid",
-        "question_id",
-        "response",
-        "token_ids",
-        "tokens",
-        "reverse_kl",
-        "high_group",
-        "accuracy",
-        "truncated",
-    )
-    assert [tuple(row[name] for name in columns) for row in got] == [
-        ("v", "q2", "g", [6], ["g"], [4.0], [True], None, True),
-        ("u", "q1", "bc", [1, 2], ["b", "c"], [0.5, 1.5], [True, False], 1.0, False),
-    ]
-    assert got[0]["visual_advantage"] is None
-
-
-def test_rows_of_a_batch_refuse_other_shapes_and_names():
-    batch = {
-        "rows": [0],
-        "uid": ["u"],
-        "question_id": ["q"],
-        "rollout_index": [0],
-        "prompt": ["p"],
-        "response_ids": torch.zeros(1, 2, dtype=torch.int64),
-        "response_mask": torch.ones(1, 2),
-        "truncated": torch.tensor([False]),
-        "accuracy": torch.tensor([0.0]),
-        "tokenizer": LetterTokenizer(),
-    }
-    with pytest.raises(ValueError, match="shapes differ"):
-        token_rows(**batch, per_token={"reverse_kl": torch.zeros(1, 3)})
-    with pytest.raises(TypeError, match="kl"):
-        token_rows(**batch, per_token={"kl": torch.zeros(1, 2)})
+@pytest.mark.parametrize("name", ["kl", next(name for name, value in PER_TOKEN.items() if not value.dumped)])
+def test_values_without_a_column_are_refused(name):
+    with pytest.raises(ValueError, match=f"got {name}, expected names among visual_advantage"):
+        _row({name: [0.0] * 3})
 
 
 def test_subset_is_the_same_whatever_the_order_and_the_repeats():

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 
+from tests.trainer.some_rollouts import some_rollouts
 from verl_vaopd.algorithms.token_weights import high_group, token_weights
 from verl_vaopd.runs import metric_names
 from verl_vaopd.trainer.metrics import (
@@ -13,10 +14,10 @@ from verl_vaopd.trainer.metrics import (
 )
 
 
-def _step(visual_advantage, uid, **changes):
+def _step(visual_advantage, uid, without=(), **changes):
     """A step whose tokens all have KL 1, entropies 0 and no log-prob gap."""
     ones, mask = torch.ones_like(visual_advantage), torch.ones_like(visual_advantage, dtype=torch.bool)
-    return {
+    values = {
         "reverse_kl": ones,
         "divergence": ones,
         "token_weights": token_weights(visual_advantage, mask, uid),
@@ -30,6 +31,7 @@ def _step(visual_advantage, uid, **changes):
         "high_group": high_group(visual_advantage, mask, 0.2),
         **changes,
     }
+    return some_rollouts(**{name: value for name, value in values.items() if name not in without})
 
 
 def test_metric_names_are_one_table_without_overlap():
@@ -46,14 +48,14 @@ def test_metric_names_are_one_table_without_overlap():
 
 def test_loss_is_one_where_the_divergence_is_one():
     """Token weights of a prompt sum to 1 / B."""
-    got = distillation_metrics(**_step(torch.rand(6, 9), list("aabbcc")))
+    got = distillation_metrics(_step(torch.rand(6, 9), list("aabbcc")))
     assert got["vaopd/loss"] == pytest.approx(1.0, abs=1e-6)
 
 
 def test_rollout_weights_are_those_of_the_paper():
     """Mean VA 0.045, 0.030, 0.020, 0.010 give 0.656, 0.206, 0.095, 0.044 (method figure); an only child has 1."""
     means = torch.tensor([0.045, 0.030, 0.7, 0.020, 0.010])
-    got = distillation_metrics(**_step(means[:, None].expand(5, 8).contiguous(), [1, 1, 2, 1, 1]))
+    got = distillation_metrics(_step(means[:, None].expand(5, 8).contiguous(), [1, 1, 2, 1, 1]))
     weights = (0.656, 0.206, 0.095, 0.044)
     assert got["vaopd/rollout_weights/min"] == pytest.approx(0.044, abs=5e-4)
     assert got["vaopd/rollout_weights/max"] == pytest.approx(1.0, abs=1e-6)
@@ -68,7 +70,7 @@ def test_visual_advantage_shares_by_hand():
     advantage[1, [3, 19]] = 5.0
     mask = torch.arange(20) < torch.tensor([10, 20])[:, None]
     step = _step(advantage, ["a", "a"], response_mask=mask, high_group=high_group(advantage, mask, 0.4))
-    got = distillation_metrics(**step)
+    got = distillation_metrics(step)
     assert got["vaopd/visual_advantage/top10_share"] == pytest.approx(16 / 20)
     assert got["vaopd/visual_advantage/top20_share"] == pytest.approx(18 / 20)
     assert got["vaopd/visual_advantage/mean"] == pytest.approx(20 / 30)
@@ -78,7 +80,7 @@ def test_visual_advantage_shares_by_hand():
 
 def test_ten_percent_of_thirty_tokens_is_three():
     advantage = torch.cat([torch.ones(1, 4), torch.zeros(1, 26)], dim=1)
-    got = distillation_metrics(**_step(advantage, ["a"]))
+    got = distillation_metrics(_step(advantage, ["a"]))
     assert got["vaopd/visual_advantage/top10_share"] == pytest.approx(3 / 4)
 
 
@@ -87,30 +89,28 @@ def test_log_prob_gap_by_hand():
     engine = torch.tensor([[-1.0, -1.0]])
     trainer = engine + torch.tensor([[math.log(2), 0.0]])
     step = _step(torch.ones(1, 2), ["a"], student_log_probs=trainer, rollout_log_probs=engine)
-    got = distillation_metrics(**step)
+    got = distillation_metrics(step)
     assert got["vaopd/log_prob_gap/mean_abs"] == pytest.approx(math.log(2) / 2)
     assert got["vaopd/log_prob_gap/max_abs"] == pytest.approx(math.log(2))
     assert got["vaopd/log_prob_gap/kl_k3"] == pytest.approx((1 - math.log(2)) / 2, rel=1e-6)
 
 
 def test_without_visual_advantage_its_keys_are_absent():
-    got = distillation_metrics(**{**_step(torch.rand(4, 6), list("aabb")), "visual_advantage": None})
+    got = distillation_metrics(_step(torch.rand(4, 6), list("aabb"), without={"visual_advantage", "high_group"}))
     assert got.keys() == metric_names.DISTILLATION_METRICS.keys()
 
 
 def test_a_method_without_a_teacher_reports_its_policy_only():
-    step = _step(torch.rand(4, 6), list("aabb"))
-    absent = ("reverse_kl", "divergence", "token_weights", "teacher_entropy", "visual_advantage")
-    got = distillation_metrics(**{name: value for name, value in step.items() if name not in absent})
+    absent = {"reverse_kl", "divergence", "token_weights", "teacher_entropy", "visual_advantage", "high_group"}
+    got = distillation_metrics(_step(torch.rand(4, 6), list("aabb"), without=absent))
     assert got.keys() == metric_names.POLICY_METRICS.keys() | metric_names.LOG_PROB_GAP_METRICS.keys()
-    del step["rollout_log_probs"]
-    stored = distillation_metrics(**{name: value for name, value in step.items() if name not in absent})
+    stored = distillation_metrics(_step(torch.rand(4, 6), list("aabb"), without=absent | {"rollout_log_probs"}))
     assert stored.keys() == metric_names.POLICY_METRICS.keys()
 
 
 def test_undefined_means_are_nan():
     """No VA anywhere: no shares. One token per rollout: no low group."""
-    got = distillation_metrics(**_step(torch.zeros(2, 1), ["a", "b"]))
+    got = distillation_metrics(_step(torch.zeros(2, 1), ["a", "b"]))
     assert math.isnan(got["vaopd/visual_advantage/top10_share"])
     assert math.isnan(got["vaopd/reverse_kl/low"])
     assert got["vaopd/visual_advantage/high_zero_frac"] == 1.0
@@ -119,37 +119,37 @@ def test_undefined_means_are_nan():
 def test_broken_values_show():
     kl = torch.ones(2, 3)
     kl[1, 2] = math.nan
-    assert math.isnan(distillation_metrics(**_step(torch.rand(2, 3), [0, 1], divergence=kl))["vaopd/loss"])
+    assert math.isnan(distillation_metrics(_step(torch.rand(2, 3), [0, 1], divergence=kl))["vaopd/loss"])
 
 
 def test_padding_rows_are_refused():
     weights = torch.tensor([[0.5, 0.5], [0.0, 0.0]])
     with pytest.raises(ValueError, match="prompt 'padding' sum to 0"):
-        distillation_metrics(**_step(torch.rand(2, 2), ["a", "padding"], token_weights=weights))
+        distillation_metrics(_step(torch.rand(2, 2), ["a", "padding"], token_weights=weights))
 
 
 @pytest.mark.parametrize("name", ["reverse_kl", "teacher_entropy", "visual_advantage"])
 def test_unequal_shapes_are_refused(name):
     with pytest.raises(ValueError, match="shapes differ"):
-        distillation_metrics(**{**_step(torch.rand(2, 4), [0, 1]), name: torch.rand(2, 5)})
+        some_rollouts(torch.ones(2, 4), ["a", "b"], **{name: torch.rand(2, 5)})
+
+
+COUNTS = {"num_dropped_prompts": 2, "num_filtered_prompts": 3, "num_padding_rows": 1}
 
 
 def _rollouts(**changes):
-    return {
-        "response_ids": torch.arange(12).reshape(3, 4),
+    values = {
         "response_mask": torch.tensor([[1, 1, 1, 1], [1, 0, 0, 0], [1, 1, 1, 0]]),
-        "uid": torch.tensor([5, 5, 9]),
+        "uid": ["5", "5", "9"],
         "truncated": torch.tensor([True, False, False]),
         "accuracy": torch.tensor([1.0, math.nan, 0.5]),
-        "num_dropped_prompts": 2,
-        "num_filtered_prompts": 3,
-        "num_padding_rows": 1,
         **changes,
     }
+    return some_rollouts(**values)
 
 
 def test_rollout_metrics_by_hand():
-    got = rollout_metrics(**_rollouts())
+    got = rollout_metrics(_rollouts(), **COUNTS)
     assert got.keys() == metric_names.ROLLOUT_METRICS.keys()
     assert got == pytest.approx(
         {
@@ -170,14 +170,20 @@ def test_rollout_metrics_by_hand():
 
 
 def test_accuracy_of_unscored_rollouts_is_unknown():
-    got = rollout_metrics(**_rollouts(accuracy=torch.full((3,), math.nan)))
+    got = rollout_metrics(_rollouts(accuracy=torch.full((3,), math.nan)), **COUNTS)
     assert math.isnan(got["vaopd/rollout_accuracy"])
     assert got["vaopd/num_unscored_rollouts"] == 3.0
 
 
-def test_rollout_metrics_refuse_other_numbers_of_rollouts():
+@pytest.mark.parametrize("name", ["truncated", "accuracy"])
+def test_other_numbers_of_rollouts_are_refused(name):
     with pytest.raises(ValueError, match="shapes differ"):
-        rollout_metrics(**_rollouts(truncated=torch.tensor([True])))
+        _rollouts(**{name: torch.tensor([True])})
+
+
+def test_values_that_no_table_names_are_refused():
+    with pytest.raises(ValueError, match="got kl, expected names among visual_advantage"):
+        _rollouts(kl=torch.zeros(3, 4))
 
 
 def test_repetition_of_loops_at_the_end():
@@ -189,15 +195,7 @@ def test_repetition_of_loops_at_the_end():
     mask = torch.ones_like(ids)
     expected = [1 - 5 / 61, 1 - 31 / 61, 0.0, 0.0]
     assert repeated_ngram_frac(ids, mask).tolist() == pytest.approx(expected, abs=1e-12)
-    metrics = rollout_metrics(
-        **_rollouts(
-            response_ids=ids,
-            response_mask=mask,
-            uid=[0, 0, 1, 1],
-            truncated=torch.zeros(4, dtype=torch.bool),
-            accuracy=torch.zeros(4),
-        )
-    )
+    metrics = rollout_metrics(some_rollouts(mask, list("aabb"), responses=ids), **COUNTS)
     assert metrics["vaopd/repetition_frac"] == 0.25
 
 

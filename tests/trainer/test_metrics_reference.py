@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 
+from tests.trainer.some_rollouts import some_rollouts
 from verl_vaopd.algorithms.token_weights import high_group
 from verl_vaopd.runs.metric_names import DISTILLATION_METRICS, VISUAL_ADVANTAGE_METRICS
 from verl_vaopd.trainer.metrics import distillation_metrics, repeated_ngram_frac
@@ -92,7 +93,7 @@ def test_all_metrics_equal_the_loops(seed, high_percent):
     tensors, mask, uid, rollouts = _random_step(seed)
     expected = reference_metrics(rollouts, uid, high_percent)
     high = high_group(tensors["visual_advantage"], mask, high_percent / 100)
-    got = distillation_metrics(**tensors, response_mask=mask, uid=uid, high_group=high)
+    got = distillation_metrics(some_rollouts(mask, uid, high_group=high, **tensors))
     assert got.keys() == expected.keys() == DISTILLATION_METRICS.keys() | VISUAL_ADVANTAGE_METRICS.keys()
     for name, value in expected.items():
         assert got[name] == pytest.approx(value, rel=1e-6, nan_ok=True), name
@@ -101,12 +102,12 @@ def test_all_metrics_equal_the_loops(seed, high_percent):
 def test_order_of_rollouts_and_padding_change_nothing():
     tensors, mask, uid, _ = _random_step(0)
     high = high_group(tensors["visual_advantage"], mask, 0.2)
-    whole = distillation_metrics(**tensors, response_mask=mask, uid=uid, high_group=high)
+    whole = distillation_metrics(some_rollouts(mask, uid, high_group=high, **tensors))
     order = [3, 0, 4, 1, 2]
     moved = {name: torch.nn.functional.pad(values[order], (0, 6), value=-7.0) for name, values in tensors.items()}
     moved_high = torch.nn.functional.pad(high[order], (0, 6), value=True)
     moved_mask = torch.nn.functional.pad(mask[order], (0, 6)).int()
-    got = distillation_metrics(**moved, response_mask=moved_mask, uid=[uid[i] for i in order], high_group=moved_high)
+    got = distillation_metrics(some_rollouts(moved_mask, [uid[i] for i in order], high_group=moved_high, **moved))
     assert got == pytest.approx(whole, rel=1e-12)
 
 

@@ -1,13 +1,16 @@
 """What trainer/reporting.py makes of a step: every metric that is declared for what the step did, and no other."""
 
+import math
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from tests.trainer.some_rollouts import some_rollouts
 from verl_vaopd.algorithms.token_weights import high_group, token_weights
 from verl_vaopd.runs import metric_names
-from verl_vaopd.trainer.reporting import PHASES, end_tokens, step_metrics
+from verl_vaopd.runs.token_dump import TokenDump, read_dumps
+from verl_vaopd.trainer.reporting import PHASES, dump_rows, end_tokens, step_metrics
 
 NUM_ROLLOUTS, NUM_TOKENS = 4, 5
 TIMING = {"gen": 2.0, "teacher": 1.0, "update_actor": 4.0, "update_weights": 0.5, "step": 8.0, "save_checkpoint": 3.0}
@@ -25,15 +28,9 @@ def metrics_of_a_vaopd_step() -> dict[str, float]:
         "visual_advantage": advantage,
         "high_group": high_group(advantage, mask, 0.2),
         "token_weights": token_weights(advantage, mask, uid),
-        "response_mask": mask,
-        "responses": torch.arange(advantage.numel()).reshape(advantage.shape),
-        "uid": uid,
-        "truncated": torch.zeros(NUM_ROLLOUTS, dtype=torch.bool),
-        "accuracy": torch.ones(NUM_ROLLOUTS),
-        "num_tokens": NUM_ROLLOUTS * (3 + NUM_TOKENS),
     }
     return step_metrics(
-        values,
+        some_rollouts(mask, uid, **values),
         timing=TIMING,
         worker_metrics={**MEASURED_BY_VERL, **{f"actor/{name}": value for name, value in MEMORY.items()}},
         num_expected_prompts=3,
@@ -69,3 +66,46 @@ def test_responses_end_where_the_engine_stops(tmp_path):
     assert end_tokens(tokenizer, str(tmp_path)) == [3, 7]
     (tmp_path / "generation_config.json").write_text('{"eos_token_id": 4}')
     assert end_tokens(tokenizer, str(tmp_path)) == [4, 7]
+
+
+class LetterTokenizer:
+    """Id i is the i-th letter; 0 pads."""
+
+    pad_token_id = 0
+
+    def convert_ids_to_tokens(self, ids):
+        return [chr(ord("a") + int(i)) for i in ids]
+
+    def decode(self, token_ids, **options):
+        return "".join(self.convert_ids_to_tokens(token_ids))
+
+
+def test_dumped_rows_hold_the_tokens_of_the_chosen_questions_only(tmp_path):
+    mask = torch.tensor([[1, 1, 0], [1, 1, 1], [1, 0, 0], [1, 1, 0]])
+    kl = torch.tensor([[0.5, 1.5, math.nan], [1.0, 2.0, 3.0], [4.0, math.nan, math.nan], [9.0, 9.0, 9.0]])
+    rollouts = some_rollouts(
+        mask,
+        ["u", "u", "v", "w"],
+        question_id=["q1", "q1", "q2", "not chosen"],
+        prompts=torch.tensor([[1, 2, 3], [1, 2, 3], [4, 0, 0], [5, 0, 0]]),
+        responses=torch.tensor([[1, 2, 0], [3, 4, 5], [6, 0, 0], [7, 7, 0]]),
+        truncated=torch.tensor([False, False, True, False]),
+        accuracy=torch.tensor([1.0, 0.0, math.nan, 1.0]),
+        reverse_kl=kl.bfloat16(),
+        high_group=mask.flip(1).bool(),
+        student_log_probs=kl,  # has no column
+    )
+    TokenDump(tmp_path).write(3, "train", dump_rows(rollouts, ["q2", "q1"], LetterTokenizer()))
+    got = read_dumps(tmp_path).to_pylist()
+    columns = ("uid", "question_id", "rollout_index", "prompt", "response", "token_ids", "tokens")
+    assert [tuple(row[name] for name in columns) for row in got] == [
+        ("u", "q1", 0, "bcd", "bc", [1, 2], ["b", "c"]),
+        ("u", "q1", 1, "bcd", "def", [3, 4, 5], ["d", "e", "f"]),
+        ("v", "q2", 2, "e", "g", [6], ["g"]),
+    ]
+    assert [tuple(row[name] for name in ("reverse_kl", "high_group", "accuracy", "truncated")) for row in got] == [
+        ([0.5, 1.5], [False, True], 1.0, False),
+        ([1.0, 2.0, 3.0], [True, True, True], 0.0, False),
+        ([4.0], [False], None, True),
+    ]
+    assert all(row["visual_advantage"] is None for row in got)

@@ -14,18 +14,15 @@ from tensordict import TensorDict
 from verl.utils import tensordict_utils as tu
 from verl.workers.engine import EngineRegistry
 
-from verl_vaopd.actor.loss import MASKED_LOG_PROBS
 from verl_vaopd.algorithms.divergences import NLL, ReverseKL, SampledDivergence, VocabularyDivergence
 from verl_vaopd.algorithms.fused_divergence import fused_divergence, token_log_probs_with_entropy
 from verl_vaopd.config.objective import Objective
+from verl_vaopd.engine import fields
 from verl_vaopd.engine.nested import flat_values
 from verl_vaopd.engine.response_engine import ResponseEngine
-from verl_vaopd.engine.views import MASKED_FIELD, other_view
+from verl_vaopd.engine.views import other_view
 
 MODEL_TYPE = "vaopd_student"
-STUDENT_OUTPUTS = frozenset({"student_log_probs", "student_entropy"})
-TEACHER_OUTPUTS = frozenset({"reverse_kl", "teacher_entropy"})
-"""Per-token outputs of every forward pass, all float32 nats; the latter only where the teacher's hidden states are."""
 
 
 @EngineRegistry.register(model_type=MODEL_TYPE, backend=["fsdp", "fsdp2"], device=["cuda", "cpu"])
@@ -42,7 +39,7 @@ class StudentEngine(ResponseEngine):
     token_outputs: dict[str, torch.Tensor]
     """Detached outputs of the last training batch, jagged, in the batch's row order."""
     inference_outputs: frozenset[str] = frozenset()
-    """What passes without a loss yield besides STUDENT_OUTPUTS and TEACHER_OUTPUTS."""
+    """What passes without a loss yield besides fields.STUDENT_OUTPUTS and TEACHER_OUTPUTS."""
     _wanted: frozenset[str] = frozenset()
     """Of `divergence` and `policy_log_probs`, those that the current pass needs."""
 
@@ -53,7 +50,7 @@ class StudentEngine(ResponseEngine):
         for name, states in kept.items():
             if states is None:
                 continue
-            hidden = torch.cat([states[index] for index in micro_batch["row_index"].flatten().tolist()])
+            hidden = torch.cat([states[index] for index in micro_batch[fields.ROW_INDEX].flatten().tolist()])
             if len(hidden) != len(responses.positions):
                 raise RuntimeError(
                     f"the teacher scored {len(hidden)} response tokens, the student sees {len(responses.positions)}: "
@@ -62,7 +59,7 @@ class StudentEngine(ResponseEngine):
             responses.extra[name] = hidden.to(responses.positions.device, non_blocking=True)
         # The loss is sum(token_weights * divergence): knowing its gradient to the divergence beforehand saves the
         # fused kernel a second pass over the vocabulary.
-        for name in {"token_weights", "teacher_log_probs"} & set(micro_batch.keys()):
+        for name in {fields.TOKEN_WEIGHTS, fields.TEACHER_LOG_PROBS} & set(micro_batch.keys()):
             responses.extra[name] = flat_values(micro_batch[name])
         return model_inputs, output_args
 
@@ -80,11 +77,11 @@ class StudentEngine(ResponseEngine):
             outputs |= self._against_teacher(hidden, head, token_ids, extra)
         # The sampled tokens' log-probs with gradient, by temperature.
         temperatures: set[float] = set()
-        if "divergence" in self._wanted and isinstance(objective.divergence, SampledDivergence):
+        if fields.DIVERGENCE in self._wanted and isinstance(objective.divergence, SampledDivergence):
             temperatures.add(1.0)
-        if "policy_log_probs" in self._wanted:
+        if fields.POLICY_LOG_PROBS in self._wanted:
             temperatures.add(objective.policy_temperature)
-        if not STUDENT_OUTPUTS & outputs.keys():
+        if outputs.keys().isdisjoint(fields.STUDENT_OUTPUTS):
             temperatures.add(1.0)
         log_probs: dict[float, torch.Tensor] = {}
         for temperature in temperatures:
@@ -95,19 +92,20 @@ class StudentEngine(ResponseEngine):
                 vocab_size=self.vocab_size,
                 temperature=temperature,
                 # Of the log-likelihood; the gradient to a policy's log-probs is not known yet.
-                expected_grad=extra.get("token_weights") if isinstance(objective.divergence, NLL) else None,
+                expected_grad=extra.get(fields.TOKEN_WEIGHTS) if isinstance(objective.divergence, NLL) else None,
             )
             if temperature == 1:
-                outputs |= {"student_log_probs": log_probs[temperature].detach(), "student_entropy": entropy}
-        if "divergence" in self._wanted:
-            divergence = outputs.get("divergence")
+                outputs[fields.STUDENT_LOG_PROBS] = log_probs[temperature].detach()
+                outputs[fields.STUDENT_ENTROPY] = entropy
+        if fields.DIVERGENCE in self._wanted:
+            divergence = outputs.get(fields.DIVERGENCE)
             if divergence is None:
                 assert isinstance(objective.divergence, SampledDivergence), "the others need the teacher's states"
-                divergence = objective.divergence.of_tokens(log_probs[1.0], extra.get("teacher_log_probs"))
+                divergence = objective.divergence.of_tokens(log_probs[1.0], extra.get(fields.TEACHER_LOG_PROBS))
             limit = objective.token_clip
-            outputs["divergence"] = divergence if limit is None else divergence.clamp_max(limit)
-        if "policy_log_probs" in self._wanted:
-            outputs["policy_log_probs"] = log_probs[objective.policy_temperature]
+            outputs[fields.DIVERGENCE] = divergence if limit is None else divergence.clamp_max(limit)
+        if fields.POLICY_LOG_PROBS in self._wanted:
+            outputs[fields.POLICY_LOG_PROBS] = log_probs[objective.policy_temperature]
         return outputs
 
     def _against_teacher(
@@ -115,7 +113,7 @@ class StudentEngine(ResponseEngine):
     ) -> dict[str, torch.Tensor]:
         """What the whole distributions give: statistics, and the divergence if it is one over the vocabulary."""
         divergence = self.objective.divergence
-        if "divergence" not in self._wanted or not isinstance(divergence, VocabularyDivergence):
+        if fields.DIVERGENCE not in self._wanted or not isinstance(divergence, VocabularyDivergence):
             divergence = None
         with torch.set_grad_enabled(torch.is_grad_enabled() and divergence is not None):
             fused = fused_divergence(
@@ -126,14 +124,14 @@ class StudentEngine(ResponseEngine):
                 self.teacher_head,
                 token_ids,
                 vocab_size=self.vocab_size,
-                expected_grad=extra.get("token_weights"),
+                expected_grad=extra.get(fields.TOKEN_WEIGHTS),
             )
         outputs = fused._asdict()
         if divergence is None:
-            del outputs["divergence"]
+            del outputs[fields.DIVERGENCE]
         if "degraded_hidden" in extra:
             with torch.no_grad():
-                outputs["degraded_reverse_kl"] = fused_divergence(
+                outputs[fields.DEGRADED_REVERSE_KL] = fused_divergence(
                     ReverseKL(), hidden, head, extra["degraded_hidden"], self.teacher_head, vocab_size=self.vocab_size
                 ).divergence
         return outputs
@@ -154,11 +152,11 @@ class StudentEngine(ResponseEngine):
                 kept.update(model_output)
                 return torch.zeros(()), {}
 
-            self._wanted = frozenset({"policy_log_probs"})
+            self._wanted = frozenset({fields.POLICY_LOG_PROBS})
             with torch.set_grad_enabled(objective.masked_gradient):
-                super().forward_step(other_view(micro_batch, MASKED_FIELD), keep, forward_only)
+                super().forward_step(other_view(micro_batch, fields.MASKED_INPUTS), keep, forward_only)
             micro_batch = micro_batch.copy()
-            micro_batch[MASKED_LOG_PROBS] = kept["policy_log_probs"]
+            micro_batch[fields.MASKED_LOG_PROBS] = kept[fields.POLICY_LOG_PROBS]
         self._wanted = self.inference_outputs if forward_only else objective.outputs
         return super().forward_step(micro_batch, loss_function, forward_only)
 

@@ -21,15 +21,11 @@ from verl.workers.engine_workers import ActorRolloutRefWorker
 from verl_vaopd.actor.engine import StudentEngine
 from verl_vaopd.actor.loss import student_loss
 from verl_vaopd.config.objective import Objective
+from verl_vaopd.engine import fields
 from verl_vaopd.engine.nested import flat_values, rows
 from verl_vaopd.teacher import moving_average
 from verl_vaopd.teacher.head import load_output_head
 from verl_vaopd.teacher.worker import TeacherWorker, TeacherWorkerConfig, as_fields
-
-FORWARD_FIELDS = ("input_ids", "position_ids", "response_mask", "loss_mask")
-"""Fields that every pass of the student reads."""
-IMAGES = "multi_modal_inputs"
-"""Read too, unless a colocated teacher has just seen the same rows: then they are still in the process."""
 
 
 class StudentWorker(ActorRolloutRefWorker):
@@ -56,7 +52,7 @@ class StudentWorker(ActorRolloutRefWorker):
         if self.ref is not None:
             self.ref.engine.vocab_size = config.vocab_size
             self.ref.engine.objective = Objective(policy_temperature=objective.policy_temperature)
-            self.ref.engine.inference_outputs = frozenset({"policy_log_probs"})
+            self.ref.engine.inference_outputs = frozenset({fields.POLICY_LOG_PROBS})
         if colocated:
             self.teacher = TeacherWorker(config=config)
             self.teacher.reset()
@@ -72,10 +68,10 @@ class StudentWorker(ActorRolloutRefWorker):
         """Colocated teacher: log-probs go back to the driver, hidden states and images stay for the next pass."""
         assert self.teacher is not None, "with a teacher pool, the pool scores"
         outputs = self.teacher.score_rows(data)
-        hidden = outputs.pop("teacher_hidden_states", None)
-        degraded = outputs.pop("degraded_hidden_states", None)
+        hidden = outputs.pop(fields.TEACHER_HIDDEN_STATES, None)
+        degraded = outputs.pop(fields.DEGRADED_HIDDEN_STATES, None)
         if hidden is not None:
-            self._kept = flat_values(data["input_ids"]), data[IMAGES]
+            self._kept = flat_values(data[fields.INPUT_IDS]), data[fields.IMAGES]
             self.student_engine.teacher_hidden_states = rows(hidden)
             self.student_engine.degraded_hidden_states = None if degraded is None else rows(degraded)
         return as_fields(outputs)
@@ -85,7 +81,7 @@ class StudentWorker(ActorRolloutRefWorker):
         """Log-probs by the initial policy, at the sampling temperature, as the field `ref_log_prob`."""
         tu.assign_non_tensor(data, compute_loss=False, temperature=1.0)
         output = self.ref.infer_batch(data)
-        return as_fields({"ref_log_prob": output["policy_log_probs"]})
+        return as_fields({fields.REF_LOG_PROB: output[fields.POLICY_LOG_PROBS]})
 
     @register(dispatch_mode=make_nd_compute_dataproto_dispatch_fn(mesh_name="actor"))
     def update_actor(self, data: TensorDict) -> TensorDict:
@@ -138,15 +134,15 @@ class StudentWorker(ActorRolloutRefWorker):
     def _with_teacher(self, data: TensorDict) -> TensorDict:
         """The batch with the images, and the engine with the teacher's states, wherever scoring has left them."""
         engine = self.student_engine
-        if "teacher_hidden_states" in data:
-            for name in ("teacher_hidden_states", "degraded_hidden_states"):
+        if fields.TEACHER_HIDDEN_STATES in data:
+            for name in (fields.TEACHER_HIDDEN_STATES, fields.DEGRADED_HIDDEN_STATES):
                 if name in data:
                     setattr(engine, name, [row.to(get_device_id()) for row in rows(data.pop(name))])
         elif self._kept is not None:
-            if not torch.equal(self._kept[0], flat_values(data["input_ids"])):
+            if not torch.equal(self._kept[0], flat_values(data[fields.INPUT_IDS])):
                 raise RuntimeError("the rows of this pass are not those that the teacher scored last on this rank")
-            data[IMAGES] = self._kept[1]
-        data["row_index"] = torch.arange(data.batch_size[0])
+            data[fields.IMAGES] = self._kept[1]
+        data[fields.ROW_INDEX] = torch.arange(data.batch_size[0])
         return data
 
     def _release(self) -> None:

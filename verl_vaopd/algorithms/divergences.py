@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from verl_vaopd.algorithms.options import option, require_options
 
 if TYPE_CHECKING:
-    import torch
+    from torch import Tensor
 
 
 @dataclass
@@ -37,9 +37,7 @@ class Divergence:
 class VocabularyDivergence(Divergence):
     """Of whole distributions."""
 
-    def of_rows(
-        self, log_s: torch.Tensor, p_s: torch.Tensor, target: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def of_rows(self, log_s: Tensor, p_s: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         """The divergence and its gradient to the student's logits.
 
         Args:
@@ -54,7 +52,7 @@ class VocabularyDivergence(Divergence):
 class SampledDivergence(Divergence):
     """Of the sampled token alone."""
 
-    def of_tokens(self, student_log_probs: torch.Tensor, teacher_log_probs: torch.Tensor | None) -> torch.Tensor:
+    def of_tokens(self, student_log_probs: Tensor, teacher_log_probs: Tensor | None) -> Tensor:
         """[N] nats per token.
 
         Args:
@@ -70,10 +68,7 @@ class ReverseKL(VocabularyDivergence):
 
     name = "reverse_kl"
 
-    def of_rows(
-        self, log_s: torch.Tensor, p_s: torch.Tensor, target: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See VocabularyDivergence."""
+    def of_rows(self, log_s: Tensor, p_s: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         return _mean_of_log_ratio(p_s, log_s - target)
 
 
@@ -83,10 +78,7 @@ class ForwardKL(VocabularyDivergence):
 
     name = "forward_kl"
 
-    def of_rows(
-        self, log_s: torch.Tensor, p_s: torch.Tensor, target: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See VocabularyDivergence."""
+    def of_rows(self, log_s: Tensor, p_s: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         p_t = target.exp()
         return (p_t * (target - log_s)).sum(dim=-1), p_s - p_t
 
@@ -100,10 +92,7 @@ class JS(VocabularyDivergence):
         0.5, "Weight of the teacher in the mixture of `js` (GKD, arXiv:2306.13649).", above=0, below=1
     )
 
-    def of_rows(
-        self, log_s: torch.Tensor, p_s: torch.Tensor, target: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See VocabularyDivergence."""
+    def of_rows(self, log_s: Tensor, p_s: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         from verl_vaopd.algorithms.log_space import log_mixture
 
         beta = self.js_beta
@@ -124,10 +113,7 @@ class TopKReverseKL(VocabularyDivergence):
         32, "Teacher's tokens that `top_k` tells apart; all others are one bucket.", unit="token", at_least=1
     )
 
-    def of_rows(
-        self, log_s: torch.Tensor, p_s: torch.Tensor, target: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """See VocabularyDivergence."""
+    def of_rows(self, log_s: Tensor, p_s: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         from verl_vaopd.algorithms.log_space import coarse_log_ratio
 
         return _mean_of_log_ratio(p_s, coarse_log_ratio(log_s, target, self.top_k))
@@ -146,8 +132,7 @@ class K1(SampledDivergence):
     name = "k1"
     stands_for_reverse_kl = True
 
-    def of_tokens(self, student_log_probs: torch.Tensor, teacher_log_probs: torch.Tensor | None) -> torch.Tensor:
-        """See SampledDivergence."""
+    def of_tokens(self, student_log_probs: Tensor, teacher_log_probs: Tensor | None) -> Tensor:
         log_ratio = (student_log_probs - _scored(teacher_log_probs)).detach()
         # The value of the log-ratio with the gradient of log_ratio * log p_S.
         return log_ratio * (1 + student_log_probs - student_log_probs.detach())
@@ -160,8 +145,7 @@ class K2(SampledDivergence):
     name = "k2"
     stands_for_reverse_kl = True
 
-    def of_tokens(self, student_log_probs: torch.Tensor, teacher_log_probs: torch.Tensor | None) -> torch.Tensor:
-        """See SampledDivergence."""
+    def of_tokens(self, student_log_probs: Tensor, teacher_log_probs: Tensor | None) -> Tensor:
         return (student_log_probs - _scored(teacher_log_probs)).square() / 2
 
 
@@ -172,13 +156,10 @@ class NLL(SampledDivergence):
     name = "nll"
     needs_teacher = False
 
-    def of_tokens(self, student_log_probs: torch.Tensor, teacher_log_probs: torch.Tensor | None = None) -> torch.Tensor:
-        """See SampledDivergence."""
+    def of_tokens(self, student_log_probs: Tensor, teacher_log_probs: Tensor | None = None) -> Tensor:
         return -student_log_probs
 
-    def of_rows(
-        self, log_s: torch.Tensor, p_s: torch.Tensor, token_ids: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def of_rows(self, log_s: Tensor, p_s: Tensor, token_ids: Tensor) -> tuple[Tensor, Tensor]:
         """As VocabularyDivergence, with token ids [R] as the target."""
         ids = token_ids[:, None]
         return -log_s.gather(1, ids).squeeze(1), p_s.scatter_add(1, ids, p_s.new_full(ids.shape, -1.0))
@@ -204,12 +185,12 @@ def divergence_from(name: str | None, options: Mapping[str, Any]) -> Divergence 
     return cls(**{field.name: options[field.name] for field in fields(cls)})
 
 
-def _scored(teacher_log_probs: torch.Tensor | None) -> torch.Tensor:
+def _scored(teacher_log_probs: Tensor | None) -> Tensor:
     assert teacher_log_probs is not None, "scored before the update"
     return teacher_log_probs
 
 
-def _mean_of_log_ratio(p_s: torch.Tensor, log_ratio: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _mean_of_log_ratio(p_s: Tensor, log_ratio: Tensor) -> tuple[Tensor, Tensor]:
     """Mean of log_ratio under the student and its gradient, in which the change of log_ratio itself drops out.
 
     Overwrites log_ratio.

@@ -91,8 +91,8 @@ class Option:
 def option(default: Any, meaning: str, **limits: Any) -> Any:
     """A dataclass field with an Option, whose limits are given by name; None as default makes it nullable."""
     metadata = {_KEY: Option(meaning, **{"nullable": default is None} | limits)}
-    if isinstance(default, list):
-        return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
+    if isinstance(default, list | dict):
+        return dataclasses.field(default_factory=default.copy, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 

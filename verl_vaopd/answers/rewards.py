@@ -56,7 +56,8 @@ def exact_match(solution: str, ground_truth: str) -> bool:
     return answer is not None and _normalized(answer) == _normalized(ground_truth)
 
 
-SCORERS: dict[str, Callable[[str, str], bool]] = {"tinygeo": exact_match}
+SCORERS: dict[str, Callable[[str, str], bool]] = {"exact_match": exact_match, "tinygeo": exact_match}
+"""The rule of every `data_source`. Data of your own name a rule itself, such as exact_match."""
 
 
 def compute_score(

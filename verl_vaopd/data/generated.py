@@ -1,11 +1,11 @@
 """Data sets that code makes, by their name in the configuration: the registry.
 
-A generated data set is a package with the four names of `Generated`. Importing this module imports nothing heavy.
+A generated data set is a module or package with the names of `Generated`. Importing this module imports nothing heavy.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 from verl_vaopd.data import tinygeo
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Generated(Protocol):
-    """What such a package offers."""
+    """What such a module offers."""
 
     SPLITS: tuple[str, ...]
     """Names of its parquet files, train first."""
@@ -30,13 +30,14 @@ class Generated(Protocol):
             ValueError: the directory holds something else.
         """
 
-    def build_models(self, arguments: Sequence[str]) -> int:
-        """`vaopd NAME build`: make the models that are shipped with it; returns the exit code."""
 
-
-GENERATED: dict[str, Generated] = {"tinygeo": tinygeo}
-EMBEDDED = "tinygeo"
-"""The one whose models are shipped: with it, everything runs without a download."""
+GENERATED: dict[str, Generated] = {
+    "tinygeo": tinygeo,
+}
+MODEL_BUILDERS: dict[str, Callable[[Sequence[str]], int]] = {"tinygeo": tinygeo.build_models}
+"""`vaopd NAME build`: makes the models that are shipped for a data set; returns the exit code."""
+EMBEDDED = next(iter(MODEL_BUILDERS))
+"""The data set whose models are shipped: with it, everything runs without a download."""
 
 
 def generate(cfg: DictConfig) -> None:

@@ -20,6 +20,7 @@ from torch import nn
 from verl.workers.config import FSDPEngineConfig
 from verl.workers.engine.fsdp.transformer_impl import FSDPEngineWithLMHead
 
+from verl_vaopd.engine.fields import INPUT_IDS, RESPONSE_MASK
 from verl_vaopd.engine.nested import flat_values, row_lengths
 
 
@@ -113,7 +114,7 @@ class ResponseEngine(FSDPEngineWithLMHead):
         self, output: dict[str, torch.Tensor], output_args: dict, micro_batch: TensorDict, logits_processor_func: Any
     ) -> dict[str, torch.Tensor]:
         """Cut the flat outputs back into rows: each value is a jagged nested tensor [B, response length, ...]."""
-        lengths = row_lengths(micro_batch["response_mask"])
+        lengths = row_lengths(micro_batch[RESPONSE_MASK])
         offsets = torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
         return {key: torch.nested.nested_tensor_from_jagged(value, offsets) for key, value in output.items()}
 
@@ -126,9 +127,9 @@ def response_positions(micro_batch: TensorDict, padded_width: int | None) -> tup
         padded_width: S of the right-padded batch, or None for rows packed back to back.
     Returns: positions [N] and token_ids [N], int64. Entry i of a row predicts its token i + 1.
     """
-    input_ids = micro_batch["input_ids"]
+    input_ids = micro_batch[INPUT_IDS]
     ends = input_ids.offsets()[1:]
-    lengths = row_lengths(micro_batch["response_mask"]).to(ends.device)
+    lengths = row_lengths(micro_batch[RESPONSE_MASK]).to(ends.device)
     rows = torch.repeat_interleave(torch.arange(len(lengths), device=ends.device), lengths)
     within = torch.arange(len(rows), device=ends.device) - (lengths.cumsum(0) - lengths)[rows]
     packed = (ends - lengths)[rows] + within

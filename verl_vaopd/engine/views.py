@@ -11,24 +11,18 @@ from typing import Any
 from tensordict import NonTensorData, NonTensorStack, TensorDict
 from verl.utils.tensordict_utils import nested_tensor_from_tensor_list
 
+from verl_vaopd.engine.fields import IMAGES, INPUT_IDS, LOSS_MASK, POSITION_IDS, PRIVILEGED_INPUTS
 from verl_vaopd.engine.nested import rows
-
-FIELD = "degraded_multi_modal_inputs"
-"""Field of a rollout: the processor's outputs for the degraded images, and `position_ids` (4, S) of that view."""
-MASKED_FIELD = "masked_multi_modal_inputs"
-"""The same for the masked images."""
-PRIVILEGED_FIELD = "privileged_inputs"
-"""Field of a rollout: `input_ids` (S') and `position_ids` (4, S') with the reference solution in the prompt."""
 
 
 def other_view(micro_batch: TensorDict, field: str) -> TensorDict:
-    """The same rollouts with the images of `field` and that view's own position ids.
+    """The same rollouts with the images of `field` (DEGRADED_INPUTS or MASKED_INPUTS) and that view's own position ids.
 
     A row without images (verl's padding rows, text-only prompts) has no other view: it is scored as it is.
     """
-    clean = [_plain(row) for row in micro_batch["multi_modal_inputs"]]
+    clean = [_plain(row) for row in micro_batch[IMAGES]]
     others = [_plain(row) for row in micro_batch[field]]
-    positions = rows(micro_batch["position_ids"])
+    positions = rows(micro_batch[POSITION_IDS])
     views: list[dict[str, Any]] = []
     view_positions = []
     for clean_inputs, other_inputs, clean_positions in zip(clean, others, positions, strict=True):
@@ -36,21 +30,21 @@ def other_view(micro_batch: TensorDict, field: str) -> TensorDict:
             views.append({})
             view_positions.append(clean_positions)
             continue
-        views.append({key: value for key, value in other_inputs.items() if key != "position_ids"})
-        view_positions.append(other_inputs["position_ids"].to(clean_positions.device))
+        views.append({key: value for key, value in other_inputs.items() if key != POSITION_IDS})
+        view_positions.append(other_inputs[POSITION_IDS].to(clean_positions.device))
     batch = micro_batch.copy()
-    batch["multi_modal_inputs"] = NonTensorStack(*[NonTensorData(view) for view in views])
-    batch["position_ids"] = nested_tensor_from_tensor_list(view_positions)
+    batch[IMAGES] = NonTensorStack(*[NonTensorData(view) for view in views])
+    batch[POSITION_IDS] = nested_tensor_from_tensor_list(view_positions)
     return batch
 
 
 def privileged_view(batch: TensorDict) -> TensorDict:
     """The same responses after the prompts that hold the reference solution. verl's padding rows stay as they are."""
-    privileged = [_plain(row) for row in batch[PRIVILEGED_FIELD]]
-    padding = [not mask.any() for mask in rows(batch["loss_mask"])]
+    privileged = [_plain(row) for row in batch[PRIVILEGED_INPUTS]]
+    padding = [not mask.any() for mask in rows(batch[LOSS_MASK])]
     view = batch.copy()
-    del view[PRIVILEGED_FIELD]
-    for name in ("input_ids", "position_ids"):
+    del view[PRIVILEGED_INPUTS]
+    for name in (INPUT_IDS, POSITION_IDS):
         own = rows(batch[name])
         view[name] = nested_tensor_from_tensor_list(
             [

@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
+from verl_vaopd.algorithms.options import option, options_of
 from verl_vaopd.config.schema import DatasetConfig
-from verl_vaopd.evaluation.benchmark import Benchmark
+from verl_vaopd.evaluation.benchmark import PROTOCOLS, Benchmark
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
 
 
@@ -20,70 +21,58 @@ from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
 class JudgeSettings:
     """The model that `protocol=official` asks where the published protocol asks one."""
 
-    model: str | None = None
-    """Its name at the endpoint; null: no judge, and what needs one stays unscored."""
-    endpoint: str = "https://api.openai.com/v1"
-    key_env: str = "OPENAI_API_KEY"
-    """Environment variable that holds the key; none is sent if it is not set."""
-    concurrency: int = 16
-    """Calls at a time."""
-    max_tokens: int = 256
-    timeout: float = 120.0
-    """Seconds for one attempt."""
-    attempts: int = 5
-    """Of one call; pauses between them double from one second on."""
-    input_price: float | None = None
-    """Price of a million prompt tokens; with output_price, the cost is told."""
-    output_price: float | None = None
-    cache: str | None = None
-    """JSONL file of all replies; null: judge-cache.jsonl in the run's directory."""
+    model: str | None = option(None, "Its name at the endpoint; null: no judge, and what needs one stays unscored.")
+    endpoint: str = option("https://api.openai.com/v1", "Base URL of an OpenAI-compatible server.")
+    key_env: str = option("OPENAI_API_KEY", "Environment variable that holds the key; none is sent if it is not set.")
+    concurrency: int = option(16, "Calls at a time.", at_least=1)
+    max_tokens: int = option(256, "Of a reply.", at_least=1)
+    timeout: float = option(120.0, "Seconds for one attempt.", above=0)
+    attempts: int = option(5, "Of one call; pauses between them double from one second on.", at_least=1)
+    input_price: float | None = option(
+        None, "Price of a million prompt tokens; with output_price, the cost is told.", at_least=0
+    )
+    output_price: float | None = option(None, "Price of a million tokens of replies.", at_least=0)
+    cache: str | None = option(None, "JSONL file of all replies; null: judge-cache.jsonl in the run's directory.")
 
 
 @dataclass
 class Settings:
     """One evaluation. Exactly one of model (sampled here), endpoint (with the model's name there) and responses."""
 
-    model: str | None = None
-    """Hugging Face directory or id, or a run directory (its best checkpoint)."""
-    endpoint: str | None = None
-    """Base URL of an OpenAI-compatible server, such as http://localhost:8000/v1."""
-    responses: str | None = None
-    """JSONL made elsewhere: benchmark, question, sample, response; finish_reason and num_tokens if known."""
-    benchmarks: str = "all"
-    """Names with commas between them; all: those of the paper."""
-    data: str = "datasets"
-    """Directory of the benchmarks' files."""
-    files: dict[str, str] = field(default_factory=dict)
-    """File or directory of a single benchmark: files.mathvista=PATH."""
-    out: str | None = None
-    """The run's directory; null: eval/NAME, after the model."""
-    protocol: str = "rule"
-    random_fallback: bool = False
-    """With protocol=official: guess where the official parser does (MMMU; AI2D and MMStar behind a judge), seeded."""
-    grouping: str = "official"
-    """Of HallusionBench: official, or vlmevalkit."""
-    n: int = 8
-    """Samples per question."""
-    temperature: float = 1.0
-    top_p: float = 1.0
-    max_tokens: int = 4096
-    """Of a response."""
-    seed: int = 0
-    limit: int | None = None
-    """Only the first so many questions of each benchmark."""
-    min_pixels: int | None = DatasetConfig.min_pixels
-    """Of an image; null: as the model's processor has it. (Some benchmarks' images are never resized.)"""
-    max_pixels: int | None = DatasetConfig.max_pixels
-    key_env: str = "OPENAI_API_KEY"
-    """As judge.key_env, for endpoint."""
-    concurrency: int = 32
-    """Calls to endpoint at a time."""
-    timeout: float = 600.0
-    """Seconds for one attempt at the endpoint."""
-    attempts: int = 5
+    model: str | None = option(None, "Hugging Face directory or id, or a run directory (its best checkpoint).")
+    endpoint: str | None = option(None, "Base URL of an OpenAI-compatible server, such as http://localhost:8000/v1.")
+    responses: str | None = option(
+        None, "JSONL made elsewhere: benchmark, question, sample, response; finish_reason and num_tokens if known."
+    )
+    benchmarks: str = option("all", "Names with commas between them; all: those of the paper.")
+    data: str = option("datasets", "Directory of the benchmarks' files.")
+    files: dict[str, str] = option({}, "File or directory of a single benchmark: files.mathvista=PATH.")
+    out: str | None = option(None, "The run's directory; null: eval/NAME, after the model.")
+    protocol: str = option("rule", "How responses are scored.", choices=PROTOCOLS)
+    random_fallback: bool = option(
+        False,
+        "With protocol=official: guess where the official parser does (MMMU; AI2D and MMStar behind a judge), seeded.",
+    )
+    grouping: str = option("official", "Of HallusionBench: official, or vlmevalkit.")
+    n: int = option(8, "Samples per question.", at_least=1)
+    temperature: float = option(1.0, "Of sampling; 0 is greedy.", at_least=0)
+    top_p: float = option(1.0, "Of sampling.", above=0, at_most=1)
+    max_tokens: int = option(4096, "Of a response.", at_least=1)
+    seed: int = option(0, "Of sampling, and of the official parsers' guesses.")
+    limit: int | None = option(None, "Only the first so many questions of each benchmark.", at_least=1)
+    min_pixels: int | None = option(
+        DatasetConfig.min_pixels,
+        "Of an image; null: as the model's processor has it. (Some benchmarks' images are never resized.)",
+        nullable=True,
+        at_least=1,
+    )
+    max_pixels: int | None = option(DatasetConfig.max_pixels, "The same.", nullable=True, at_least=1)
+    key_env: str = option("OPENAI_API_KEY", "As judge.key_env, for endpoint.")
+    concurrency: int = option(32, "Calls to endpoint at a time.", at_least=1)
+    timeout: float = option(600.0, "Seconds for one attempt at the endpoint.", above=0)
+    attempts: int = option(5, "Of one call to endpoint.", at_least=1)
     judge: JudgeSettings = field(default_factory=JudgeSettings)
-    engine: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of vllm.LLM: engine.tensor_parallel_size=2."""
+    engine: dict[str, Any] = option({}, "Further arguments of vllm.LLM: engine.tensor_parallel_size=2.")
 
 
 def parse(words: Sequence[str]) -> DictConfig:
@@ -153,14 +142,10 @@ def _check(settings: DictConfig) -> None:
         )
     if settings.endpoint and settings.responses:
         raise ValueError("eval: got endpoint= and responses=; expected one of them; leave one out")
-    for key in ("n", "max_tokens", "concurrency", "attempts", "judge.concurrency", "judge.attempts", "limit"):
+    for key, known, _ in options_of(Settings):
         value = OmegaConf.select(settings, key)
-        if value is not None and value < 1:
-            raise ValueError(f"{key}: got {value}, expected at least 1")
-    if settings.temperature < 0 or not 0 < settings.top_p <= 1:
-        raise ValueError(
-            f"temperature, top_p: got {settings.temperature}, {settings.top_p}; expected at least 0, and in (0, 1]"
-        )
+        if known.is_number and not known.allows(value):
+            raise ValueError(f"{key}: got {value}, expected {known.expected}")
     names = benchmark_names(settings)
     not_asked = [name for name in settings.files if name not in names]
     if not_asked:

@@ -20,7 +20,7 @@ from verl.workers.rollout.replica import get_rollout_replica_class
 from verl_vaopd.answers.rewards import compute_score
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.data.stored import stored_responses
-from verl_vaopd.engine.views import FIELD, MASKED_FIELD, PRIVILEGED_FIELD
+from verl_vaopd.engine import fields
 from verl_vaopd.images import degradation_options, degrade
 from verl_vaopd.rollout import replay
 from verl_vaopd.rollout.other_images import OtherImages
@@ -58,7 +58,7 @@ class View:
 
 
 class ViewAgentLoopWorker(_Base):
-    """Agent loop worker that also puts the fields of engine/views.py and the score of the answer into the queue."""
+    """Agent loop worker that also puts other views of the prompt and the score of the answer into the queue."""
 
     llm_client: Any
 
@@ -70,8 +70,7 @@ class ViewAgentLoopWorker(_Base):
         get_rollout_replica_class(config.actor_rollout_ref.rollout.name)
         files = {"train": config.data.train_files, "val": config.data.val_files}
         self.degraded_view = View(config.view, config.run.seed, files)
-        objective = Objective.from_config(config)
-        self.degraded_in_training = objective.measures_advantage
+        objective = self.objective = Objective.from_config(config)
         self.masked_view = View(config.papo.view, config.run.seed, files) if objective.needs_masked_view else None
         self.privilege = config.privilege if objective.privileged else None
         self.stored = stored_responses(config.collect.path) if objective.stored_responses else None
@@ -103,12 +102,12 @@ class ViewAgentLoopWorker(_Base):
             "step": 0 if validate else int(kwargs["global_steps"]),
         }
         # Held-out rollouts are always scored on both views: mean VA is part of every validation.
-        if validate or self.degraded_in_training:
-            kwargs[FIELD] = self._view_inputs(final, self.degraded_view, prompt)
+        if validate or self.objective.measures_advantage:
+            kwargs[fields.DEGRADED_INPUTS] = self._view_inputs(final, self.degraded_view, prompt)
         if self.masked_view is not None and not validate:
-            kwargs[MASKED_FIELD] = self._view_inputs(final, self.masked_view, prompt)
+            kwargs[fields.MASKED_INPUTS] = self._view_inputs(final, self.masked_view, prompt)
         if self.privilege is not None and not validate:
-            kwargs[PRIVILEGED_FIELD] = self._privileged_inputs(final, kwargs)
+            kwargs[fields.PRIVILEGED_INPUTS] = self._privileged_inputs(final, kwargs)
         await super()._agent_loop_postprocess(output, validate, **kwargs)
 
     def _view_inputs(self, output: AgentLoopOutput, view: View, prompt: dict[str, Any]) -> dict[str, Any]:
@@ -127,7 +126,7 @@ class ViewAgentLoopWorker(_Base):
         inputs = dict(cache[name])
         position_ids = self._positions(input_ids, inputs)
         # Computing positions has taken out what only they need (mm_token_type_ids).
-        return {**inputs, "position_ids": position_ids}
+        return {**inputs, fields.POSITION_IDS: position_ids}
 
     def _privileged_inputs(self, output: AgentLoopOutput, sample: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Token and position ids of the same response after a prompt with the reference solution."""
@@ -135,7 +134,7 @@ class ViewAgentLoopWorker(_Base):
         prompt_ids = privileged_prompt(output.prompt_ids, sample, self.privilege, self.tokenizer, limit)
         input_ids = torch.tensor([*prompt_ids, *output.response_ids])
         inputs = super()._compute_multi_modal_inputs(output, input_ids)
-        return {"input_ids": input_ids, "position_ids": self._positions(input_ids, inputs)}
+        return {fields.INPUT_IDS: input_ids, fields.POSITION_IDS: self._positions(input_ids, inputs)}
 
     def _positions(self, input_ids: torch.Tensor, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
         """Position ids (4, S) of prompt and response."""

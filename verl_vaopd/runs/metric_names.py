@@ -4,6 +4,8 @@ POLICY_METRICS and ROLLOUT_METRICS are present at every step, the others where t
 phase ran, or verl measured it.
 """
 
+from verl_vaopd.runs import per_token
+
 POLICY_METRICS: dict[str, str] = {
     "vaopd/entropy/policy": "mean entropy of the student's next-token distribution at temperature 1 [nats per token]",
 }
@@ -89,9 +91,10 @@ METRICS: dict[str, str] = {
 
 
 def as_markdown() -> str:
-    """docs/metrics.md: `python -m verl_vaopd.runs.metric_names > docs/metrics.md`."""
+    """docs/metrics.md, with the table of per_token.py: `python -m verl_vaopd.runs.metric_names > docs/metrics.md`."""
     rows = [f"| `{name}` | {meaning.replace('|', '&#124;')} |" for name, meaning in METRICS.items()]
-    return "\n".join(["# Metrics of a training step", "", "| name | meaning [unit] |", "|---|---|", *rows])
+    head = ["# Metrics of a training step", "", "| name | meaning [unit] |", "|---|---|"]
+    return "\n".join([*head, *rows, "", per_token.as_markdown()])
 
 
 if __name__ == "__main__":

@@ -2,33 +2,31 @@
 
 Layout: <run directory>/tokens/<split>_step_<N>.parquet, written whole or not at all; a step that is repeated after a
 resume replaces its file. Analyses read these files alone (`read_dumps`). SCHEMA names every column with its meaning and
-unit, which each file also carries as metadata.
+unit, which each file also carries as metadata; what is known per token is listed in per_token.py.
 
 A column that a method does not produce is null, never zeros. The pieces in `tokens`, joined, are the decoded
-response (token_pieces.py).
+response (token_pieces.py). Imports no torch.
 """
 
 import hashlib
-import math
 import re
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 
-from verl_vaopd.algorithms import checks
 from verl_vaopd.files import write_parquet
-from verl_vaopd.runs.token_pieces import ByteLevelTokenizer, token_pieces
+from verl_vaopd.runs.per_token import DUMPED, PER_TOKEN, require_known
 
 Split = Literal["train", "heldout"]
 SPLITS: tuple[Split, ...] = ("train", "heldout")
 SCHEMA_VERSION = 2
 _VERSION_KEY = b"vaopd.dump.schema_version"
+_KINDS = {"float32": pa.float32(), "bool": pa.bool_()}
 _FILE_NAME = re.compile(r"(train|heldout)_step_(\d+)\.parquet")
 
 
@@ -52,28 +50,23 @@ SCHEMA = pa.schema(
         _column("response", pa.string(), "decoded response, special tokens included"),
         _column("token_ids", _tokens(pa.int32()), "response token ids"),
         _column("tokens", _tokens(pa.string()), "text of each token; joined they are the response"),
-        _column("visual_advantage", _tokens(pa.float32()), "visual advantage [nats]", nullable=True),
-        _column("teacher_log_probs", _tokens(pa.float32()), "by the teacher, clean image [nats]", nullable=True),
-        _column("degraded_teacher_log_probs", _tokens(pa.float32()), "degraded image [nats]", nullable=True),
-        _column("reverse_kl", _tokens(pa.float32()), "KL(student || teacher), clean image [nats]", nullable=True),
-        _column("token_weights", _tokens(pa.float32()), "weight of the token in the step's loss [1]", nullable=True),
-        _column("high_group", _tokens(pa.bool_()), "token is in the high visual advantage group", nullable=True),
-        _column("student_entropy", _tokens(pa.float32()), "at temperature 1 [nats]", nullable=True),
-        _column("teacher_entropy", _tokens(pa.float32()), "at temperature 1, clean image [nats]", nullable=True),
-        _column("rollout_log_probs", _tokens(pa.float32()), "by the rollout engine [nats]", nullable=True),
+        *(
+            _column(name, _tokens(_KINDS[PER_TOKEN[name].dtype]), PER_TOKEN[name].text, nullable=True)
+            for name in DUMPED
+        ),
         _column("accuracy", pa.float32(), "score of the response in [0, 1]; null if not scored", nullable=True),
         _column("truncated", pa.bool_(), "the response hit the length limit"),
     ],
     metadata={_VERSION_KEY: str(SCHEMA_VERSION).encode()},
 )
 
-FloatTokens = Sequence[float] | np.ndarray
-BoolTokens = Sequence[bool] | np.ndarray
-
 
 @dataclass(frozen=True, kw_only=True)
 class TokenRow:
-    """One rollout of a dump; columns as in SCHEMA, without step and split. T response tokens, None if not produced."""
+    """One rollout of a dump: the columns of SCHEMA without step and split. T response tokens.
+
+    Raises ValueError when per_token has a name that is no column, or values of another length than token_ids.
+    """
 
     uid: str
     question_id: str
@@ -84,15 +77,16 @@ class TokenRow:
     tokens: Sequence[str]  # [T]
     truncated: bool
     accuracy: float | None = None
-    visual_advantage: FloatTokens | None = None  # [T] nats
-    teacher_log_probs: FloatTokens | None = None  # [T] nats
-    degraded_teacher_log_probs: FloatTokens | None = None  # [T] nats
-    reverse_kl: FloatTokens | None = None  # [T] nats
-    token_weights: FloatTokens | None = None  # [T]
-    high_group: BoolTokens | None = None  # [T]
-    student_entropy: FloatTokens | None = None  # [T] nats
-    teacher_entropy: FloatTokens | None = None  # [T] nats
-    rollout_log_probs: FloatTokens | None = None  # [T] nats
+    per_token: Mapping[str, Sequence[float] | np.ndarray] = field(default_factory=dict)  # [T] each, as PER_TOKEN says
+
+    def __post_init__(self) -> None:
+        require_known(self.per_token, DUMPED)
+        for name, values in {"tokens": self.tokens, **self.per_token}.items():
+            if len(values) != len(self.token_ids):
+                raise ValueError(
+                    f"dump: {name} of rollout {self.rollout_index} of {self.question_id} has {len(values)} entries, "
+                    f"expected {len(self.token_ids)}, one per token id; cut padding off"
+                )
 
 
 class TokenDump:
@@ -116,14 +110,12 @@ class TokenDump:
             rows: rollouts, in any order.
         Returns: path of the file.
         Raises:
-            ValueError: unknown split, negative step, per-token values of another length than token_ids, or None in a
-                column that every rollout must have.
+            ValueError: unknown split, negative step, or None in a column that every rollout must have.
         """
         if split not in SPLITS or step < 0:
             raise ValueError(f"dump: got split {split!r}, step {step}; expected one of {SPLITS} and a step >= 0")
-        for row in rows:
-            _check_lengths(row)
-        columns = {name: [getattr(row, name) for row in rows] for name in (field.name for field in fields(TokenRow))}
+        columns = {column.name: [getattr(row, column.name) for row in rows] for column in fields(TokenRow)}
+        columns |= {name: [values.get(name) for values in columns["per_token"]] for name in DUMPED}
         columns |= {"step": [step] * len(rows), "split": [split] * len(rows)}
         table = pa.Table.from_pydict(columns, schema=SCHEMA)
         self._directory.mkdir(parents=True, exist_ok=True)
@@ -175,69 +167,6 @@ def fixed_subset(keys: Sequence[Hashable], n: int, seed: int) -> list[Any]:
     return [key for key in different if key in chosen]
 
 
-@torch.no_grad()
-def token_rows(
-    *,
-    rows: Sequence[int],
-    uid: Sequence[str],
-    question_id: Sequence[str],
-    rollout_index: Sequence[int],
-    prompt: Sequence[str],
-    response_ids: torch.Tensor,
-    response_mask: torch.Tensor,
-    truncated: torch.Tensor,
-    accuracy: torch.Tensor,
-    per_token: Mapping[str, torch.Tensor],
-    tokenizer: ByteLevelTokenizer,
-) -> list[TokenRow]:
-    """Rows of a dump from a batch of N padded rollouts.
-
-    Args:
-        rows: numbers of the rollouts to take, in 0 .. N - 1.
-        uid: N.
-        question_id: N.
-        rollout_index: N.
-        prompt: N prompt texts.
-        response_ids: [N, T] integer.
-        response_mask: [N, T] bool or 0/1; only tokens where it is 1 are dumped.
-        truncated: [N] bool.
-        accuracy: [N] float; NaN where not scored, which becomes null.
-        per_token: [N, T] tensors by name, any of the per-token columns of SCHEMA; absent ones become null.
-        tokenizer: byte-level BPE, for the text.
-    Returns: one TokenRow per entry of rows, in that order.
-    Raises:
-        ValueError: a tensor of another shape than response_mask.
-        TypeError: per_token names a column that does not exist.
-    """
-    checks.require_same_shape(response_mask=response_mask, response_ids=response_ids, **per_token)
-    scores = accuracy.tolist()
-    result = []
-    for row in rows:
-        mask = response_mask[row].bool()
-        ids = response_ids[row][mask].tolist()
-        pieces = token_pieces(ids, tokenizer)
-        result.append(
-            TokenRow(
-                uid=uid[row],
-                question_id=question_id[row],
-                rollout_index=rollout_index[row],
-                prompt=prompt[row],
-                response="".join(pieces),
-                token_ids=ids,
-                tokens=pieces,
-                truncated=bool(truncated[row]),
-                accuracy=None if math.isnan(scores[row]) else scores[row],
-                **{name: _to_numpy(values[row][mask]) for name, values in per_token.items()},
-            )
-        )
-    return result
-
-
-def _to_numpy(values: torch.Tensor) -> np.ndarray:
-    # numpy has no bfloat16.
-    return (values if values.dtype == torch.bool else values.float()).numpy(force=True)
-
-
 def _read(path: Path) -> pa.Table:
     schema = pq.read_schema(path)
     version = (schema.metadata or {}).get(_VERSION_KEY, b"none").decode()
@@ -247,16 +176,3 @@ def _read(path: Path) -> pa.Table:
             "read it with the version of the package that wrote it (versions are in the run directory)"
         )
     return pq.read_table(path, schema=SCHEMA)
-
-
-def _check_lengths(row: TokenRow) -> None:
-    """Raise ValueError unless every per-token value of the row has one entry per token id."""
-    for field in SCHEMA:
-        if not pa.types.is_list(field.type):
-            continue
-        values = getattr(row, field.name)
-        if values is not None and len(values) != len(row.token_ids):
-            raise ValueError(
-                f"dump: {field.name} of rollout {row.rollout_index} of {row.question_id} has {len(values)} entries, "
-                f"expected {len(row.token_ids)}, one per token id; cut padding off"
-            )

@@ -15,16 +15,16 @@ from verl.utils import tensordict_utils as tu
 from verl.workers.engine import EngineRegistry
 
 from verl_vaopd.algorithms.fused_divergence import token_log_probs
+from verl_vaopd.engine import fields
 from verl_vaopd.engine.response_engine import ResponseEngine
-from verl_vaopd.engine.views import FIELD, other_view
+from verl_vaopd.engine.views import other_view
 
 MODEL_TYPE = "vaopd_teacher"
 
 
 @EngineRegistry.register(model_type=MODEL_TYPE, backend=["fsdp", "fsdp2"], device=["cuda", "cpu"])
 class TeacherEngine(ResponseEngine):
-    """Frozen teacher. Outputs per row: `teacher_log_probs`, `degraded_teacher_log_probs`, `teacher_hidden_states`,
-    `degraded_hidden_states`."""
+    """Frozen teacher. Outputs per row: those fields that the teacher writes, as asked for."""
 
     def response_forward(
         self, hidden: torch.Tensor, head: torch.Tensor, token_ids: torch.Tensor, extra: dict[str, torch.Tensor]
@@ -37,16 +37,16 @@ class TeacherEngine(ResponseEngine):
     def forward_step(
         self, micro_batch: TensorDict, loss_function: None, forward_only: bool
     ) -> tuple[torch.Tensor, dict[str, Any]]:
-        """Both views of one micro-batch. `keep_hidden_states` and `degraded_view` are batch-level settings."""
+        """Both views of one micro-batch; what is asked for are batch-level settings (ScoreRequest.settings)."""
         loss, output = super().forward_step(micro_batch, None, forward_only)
         clean = output["model_output"]
-        scores = {"teacher_log_probs": clean["log_probs"]}
+        scores = {fields.TEACHER_LOG_PROBS: clean["log_probs"]}
         if tu.get_non_tensor_data(micro_batch, key="keep_hidden_states", default=None):
-            scores["teacher_hidden_states"] = clean["hidden_states"]
+            scores[fields.TEACHER_HIDDEN_STATES] = clean["hidden_states"]
         if tu.get_non_tensor_data(micro_batch, key="degraded_view", default=None):
-            _, degraded = super().forward_step(other_view(micro_batch, FIELD), None, forward_only)
-            scores["degraded_teacher_log_probs"] = degraded["model_output"]["log_probs"]
+            _, degraded = super().forward_step(other_view(micro_batch, fields.DEGRADED_INPUTS), None, forward_only)
+            scores[fields.DEGRADED_TEACHER_LOG_PROBS] = degraded["model_output"]["log_probs"]
             if tu.get_non_tensor_data(micro_batch, key="keep_degraded_hidden_states", default=None):
-                scores["degraded_hidden_states"] = degraded["model_output"]["hidden_states"]
+                scores[fields.DEGRADED_HIDDEN_STATES] = degraded["model_output"]["hidden_states"]
         output["model_output"] = scores
         return loss, output

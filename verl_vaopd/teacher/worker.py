@@ -19,19 +19,9 @@ from verl.utils.tensordict_utils import maybe_fix_3d_position_ids
 from verl.workers.config import FSDPEngineConfig, TrainingWorkerConfig
 from verl.workers.engine_workers import TrainingWorker
 
-from verl_vaopd.engine.views import FIELD, PRIVILEGED_FIELD, privileged_view
+from verl_vaopd.engine.fields import PRIVILEGED_INPUTS
+from verl_vaopd.engine.views import privileged_view
 from verl_vaopd.teacher.engine import MODEL_TYPE
-
-SCORE_FIELDS = (
-    "input_ids",
-    "position_ids",
-    "response_mask",
-    "loss_mask",
-    "multi_modal_inputs",
-    FIELD,
-    PRIVILEGED_FIELD,
-)
-"""Fields of a rollout that scoring reads; the last two only when that view is scored."""
 
 
 @dataclass
@@ -91,14 +81,14 @@ class TeacherWorker(TrainingWorker):
         """Score this rank's rows.
 
         Args:
-            data: SCORE_FIELDS, and the settings `keep_hidden_states`, `degraded_view`, `keep_degraded_hidden_states`.
-                With `privileged_inputs` the teacher reads these prompts instead of the student's.
+            data: fields and settings of a ScoreRequest. With `privileged_inputs` the teacher reads these prompts
+                instead of the student's.
         Returns: jagged [B, response length(, d)], in row order: `teacher_log_probs` and, as set,
             `degraded_teacher_log_probs` (float32 nats), `teacher_hidden_states` and `degraded_hidden_states` (the
             teacher's dtype).
         """
         maybe_fix_3d_position_ids(data)
-        if PRIVILEGED_FIELD in data:
+        if PRIVILEGED_INPUTS in data:
             data = privileged_view(data)
         config = self.engine_config
         tu.assign_non_tensor(

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig, OmegaConf
 
+from verl_vaopd.config.objective import Objective
 from verl_vaopd.data.generated import GENERATED, generate
 from verl_vaopd.platform import use_cpu, verify_registration
 from verl_vaopd.runs.checkpoints import BEST
@@ -109,7 +110,7 @@ def prepare(job: Job) -> None:
         if config.dataset.name in GENERATED:
             events.write("phase", name=f"generating {config.dataset.name}")
             generate(config)
-        if config.method.stored_responses:
+        if Objective.from_config(config).stored_responses:
             events.write("phase", name=f"collecting responses of the teacher in {config.collect.path}")
             # A process of its own: vLLM gives the accelerator's memory back only by ending.
             collect = [sys.executable, "-m", "verl_vaopd.rollout.collect", str(job.run_dir / "config.yaml")]

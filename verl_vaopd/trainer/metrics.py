@@ -1,13 +1,12 @@
 """What one training step reports: pure functions from the step's tensors to a flat dict of floats.
 
-Axes: N rollouts of all prompts, T tokens, B prompts, K siblings (rollouts of one prompt).
+Axes: N rollouts of all prompts, T tokens.
 
 metric_names.METRICS names every key with its meaning and unit; the functions here return exactly the keys of their
 table. A number that does not exist at a step (the accuracy of rollouts nobody scored, the mean over an empty group) is
 NaN; a quantity that the method does not produce has no key.
 
-Callers pass real rollouts only: padding rows are dropped before, and counted in `vaopd/num_padding_rows`. All sums are
-taken in float64. No gradient.
+Padding rows are counted in `vaopd/num_padding_rows` and in nothing else. All sums are taken in float64. No gradient.
 
 Repetition: a rollout is repetitive if at least half of the 4-grams in its last 64 tokens occurred earlier within them,
 the sequence repetition seq-rep-4 of Welleck et al. 2019 (arXiv:1908.04319) on the tail, where a loop shows.
@@ -21,6 +20,7 @@ from verl_vaopd.algorithms import checks
 from verl_vaopd.algorithms.token_weights import high_group as high_group_of
 from verl_vaopd.algorithms.visual_advantage import sibling_table
 from verl_vaopd.runs.metric_names import PASS_THROUGH_METRICS, PHASES
+from verl_vaopd.trainer.rollouts import Rollouts
 
 REPETITION_WINDOW = 64
 REPETITION_NGRAM = 4
@@ -28,66 +28,32 @@ REPETITION_THRESHOLD = 0.5
 
 
 @torch.no_grad()
-def distillation_metrics(
-    *,
-    response_mask: torch.Tensor,
-    student_entropy: torch.Tensor,
-    student_log_probs: torch.Tensor,
-    uid: Sequence[Hashable] | torch.Tensor,
-    rollout_log_probs: torch.Tensor | None = None,
-    divergence: torch.Tensor | None = None,
-    token_weights: torch.Tensor | None = None,
-    reverse_kl: torch.Tensor | None = None,
-    teacher_entropy: torch.Tensor | None = None,
-    visual_advantage: torch.Tensor | None = None,
-    high_group: torch.Tensor | None = None,
-) -> dict[str, float]:
+def distillation_metrics(rollouts: Rollouts) -> dict[str, float]:
     """Loss, divergences, visual advantage, weights and entropies of one step, as far as the method has them.
 
     Sibling weights are read off token_weights (sum over a rollout's tokens, over its prompt's sum), so they are the
     weights that were applied, whatever the method.
 
     Args:
-        response_mask: [N, T] bool or 0/1; what other tensors hold where it is 0 is ignored, NaN included.
-        student_entropy: [N, T] float, nats, at temperature 1.
-        student_log_probs: [N, T] float, nats; the sampled tokens' log-probabilities by the trainer before the update.
-        uid: N hashables or an integer tensor [N], one value per prompt.
-        rollout_log_probs: [N, T] float, nats; the same as student_log_probs by the rollout engine; None if it sampled
-            nothing. Both must be of ONE distribution, or the gap measures the difference of the definitions: an engine
-            that reports processed log-probs has applied the sampling temperature and renormalised within top-p, so the
-            trainer's must be taken at that temperature, and top-p < 1 still leaves up to -log(top_p) nats.
-        divergence: [N, T] float, nats; what token_weights weigh. Both or neither.
-        token_weights: [N, T] float; weight of each token in the loss.
-        reverse_kl: [N, T] float, nats; KL(student || teacher) per token. With teacher_entropy or neither.
-        teacher_entropy: [N, T] float, nats, at temperature 1, on the clean image.
-        visual_advantage: [N, T] float, nats. With high_group or neither.
-        high_group: [N, T] bool; the tokens of the rollouts' high groups, by the rule that the weights go by.
+        rollouts: of one step, with student_entropy, student_log_probs (before the update) and, of what else is known
+            per token, divergence and token_weights, reverse_kl and teacher_entropy, visual_advantage and high_group in
+            pairs. Values outside the mask are ignored, NaN included. student_log_probs and rollout_log_probs must be of
+            ONE distribution, or the gap measures the difference of the definitions: an engine that reports processed
+            log-probs has applied the sampling temperature and renormalised within top-p, so the trainer's must be taken
+            at that temperature, and top-p < 1 still leaves up to -log(top_p) nats.
     Returns: the keys of POLICY_METRICS; of LOG_PROB_GAP_METRICS with rollout_log_probs; of WEIGHT_METRICS with
         token_weights; of TEACHER_METRICS with reverse_kl; of VISUAL_ADVANTAGE_METRICS with visual_advantage, of which
         those about reverse KL only with both.
     Raises:
-        ValueError: unequal shapes, an empty response, a prompt whose token weights sum to 0, non-finite
-            visual_advantage at a valid token.
+        ValueError: an empty response, a prompt whose token weights sum to 0, non-finite visual_advantage at a valid
+            token.
     """
-    given = {
-        "student_entropy": student_entropy,
-        "student_log_probs": student_log_probs,
-        "rollout_log_probs": rollout_log_probs,
-        "divergence": divergence,
-        "token_weights": token_weights,
-        "reverse_kl": reverse_kl,
-        "teacher_entropy": teacher_entropy,
-        "visual_advantage": visual_advantage,
-        "high_group": high_group,
-    }
-    per_token = {name: values for name, values in given.items() if values is not None}
-    checks.require_same_shape(response_mask=response_mask, **per_token)
-    mask = checks.valid_tokens(response_mask)
+    mask = checks.valid_tokens(rollouts.response_mask)
     # Padding may hold anything, and NaN * 0 is NaN: it is replaced, not multiplied away.
-    clean = {name: torch.where(mask, values.double(), 0.0) for name, values in per_token.items()}
+    clean = {name: torch.where(mask, values.double(), 0.0) for name, values in rollouts.per_token.items()}
 
     metrics = {"vaopd/entropy/policy": _mean_over(clean["student_entropy"], mask)}
-    if rollout_log_probs is not None:
+    if "rollout_log_probs" in clean:
         gap = (clean["student_log_probs"] - clean["rollout_log_probs"])[mask]
         metrics |= {
             "vaopd/log_prob_gap/mean_abs": gap.abs().mean().item(),
@@ -95,13 +61,13 @@ def distillation_metrics(
             # Tokens come from the rollout engine, so E[r - 1 - log r], r = trainer / engine, is KL(engine || trainer).
             "vaopd/log_prob_gap/kl_k3": (torch.expm1(gap) - gap).mean().item(),
         }
-    if token_weights is not None:
+    if "token_weights" in clean:
         metrics["vaopd/loss"] = (clean["token_weights"] * clean["divergence"]).sum().item()
-        metrics |= _rollout_weight_metrics(clean["token_weights"].sum(dim=1), uid)
-    if reverse_kl is not None:
+        metrics |= _rollout_weight_metrics(clean["token_weights"].sum(dim=1), rollouts.uid)
+    if "reverse_kl" in clean:
         metrics["vaopd/reverse_kl/all"] = _mean_over(clean["reverse_kl"], mask)
         metrics["vaopd/entropy/teacher"] = _mean_over(clean["teacher_entropy"], mask)
-    if visual_advantage is not None:
+    if "visual_advantage" in clean:
         high = clean["high_group"].bool()
         metrics |= _visual_advantage_metrics(clean["visual_advantage"], clean.get("reverse_kl"), mask, high)
     return metrics
@@ -109,46 +75,31 @@ def distillation_metrics(
 
 @torch.no_grad()
 def rollout_metrics(
-    *,
-    response_ids: torch.Tensor,
-    response_mask: torch.Tensor,
-    uid: Sequence[Hashable] | torch.Tensor,
-    truncated: torch.Tensor,
-    accuracy: torch.Tensor,
-    num_dropped_prompts: int,
-    num_filtered_prompts: int,
-    num_padding_rows: int,
+    rollouts: Rollouts, *, num_dropped_prompts: int, num_filtered_prompts: int, num_padding_rows: int
 ) -> dict[str, float]:
     """Lengths, truncation, repetition, accuracy and counts of one step's rollouts, whatever the method.
 
     Args:
-        response_ids: [N, T] integer token ids; ignored where response_mask is 0.
-        response_mask: [N, T] bool or 0/1.
-        uid: N hashables or an integer tensor [N], one value per prompt.
-        truncated: [N] bool; the response hit the length limit.
-        accuracy: [N] float; NaN where a rollout was not scored.
         num_dropped_prompts: prompts of the step of which no rollout is here.
         num_filtered_prompts: prompts of the step that the method left out of the update.
         num_padding_rows: rows the trainer added and that are not here.
     Returns: the keys of ROLLOUT_METRICS.
     Raises:
-        ValueError: unequal shapes or an empty response.
+        ValueError: an empty response.
     """
-    checks.require_same_shape(response_ids=response_ids, response_mask=response_mask)
-    checks.require_same_shape(truncated=truncated, accuracy=accuracy, rollouts=response_mask[:, 0])
-    mask = checks.valid_tokens(response_mask)
+    mask, accuracy = checks.valid_tokens(rollouts.response_mask), rollouts.accuracy
     lengths = mask.sum(dim=1).double()
-    repetition = repeated_ngram_frac(response_ids, response_mask)
+    repetition = repeated_ngram_frac(rollouts.responses, mask)
     unscored = accuracy.isnan()
     return {
         "vaopd/response_length/mean": lengths.mean().item(),
         "vaopd/response_length/min": lengths.min().item(),
         "vaopd/response_length/max": lengths.max().item(),
-        "vaopd/truncated_frac": truncated.double().mean().item(),
+        "vaopd/truncated_frac": rollouts.truncated.double().mean().item(),
         "vaopd/repetition_frac": (repetition >= REPETITION_THRESHOLD).double().mean().item(),
         "vaopd/rollout_accuracy": accuracy[~unscored].double().mean().item(),
         "vaopd/num_unscored_rollouts": float(unscored.sum()),
-        "vaopd/num_prompts": float(len(sibling_table(uid, len(mask)))),
+        "vaopd/num_prompts": float(len(sibling_table(rollouts.uid, len(mask)))),
         "vaopd/num_rollouts": float(len(mask)),
         "vaopd/num_dropped_prompts": float(num_dropped_prompts),
         "vaopd/num_filtered_prompts": float(num_filtered_prompts),

@@ -12,11 +12,11 @@ from omegaconf import DictConfig
 from transfer_queue import KVBatchMeta
 from verl.single_controller.ray import RayClassWithInitArgs, RayResourcePool, RayWorkerGroup
 
-from verl_vaopd.actor.worker import FORWARD_FIELDS, IMAGES
 from verl_vaopd.config.objective import Objective
-from verl_vaopd.engine.views import FIELD, MASKED_FIELD, PRIVILEGED_FIELD
-from verl_vaopd.teacher.worker import SCORE_FIELDS, TeacherWorker, teacher_worker_config
-from verl_vaopd.trainer.rows import request
+from verl_vaopd.engine import fields
+from verl_vaopd.teacher.request import ScoreRequest
+from verl_vaopd.teacher.worker import TeacherWorker, teacher_worker_config
+from verl_vaopd.trainer import rows
 
 POOL_NAME = "teacher_pool"
 
@@ -47,45 +47,33 @@ class TeacherGroup:
             )
             self.group.reset()
 
-    def score(
-        self,
-        batch: KVBatchMeta,
-        *,
-        degraded_view: bool,
-        keep_hidden_states: bool,
-        privileged: bool = False,
-        keep_degraded_hidden_states: bool = False,
-    ) -> None:
-        """Add `teacher_log_probs`, and `degraded_teacher_log_probs` if asked for, to the rows of `batch`.
-
-        With `keep_hidden_states`, the next pass of the student over the same rows finds the teacher's states.
-        `privileged`: the teacher's prompts hold the reference solution.
-        """
-        left_out = {field for field, asked in ((FIELD, degraded_view), (PRIVILEGED_FIELD, privileged)) if not asked}
-        settings = {
-            "degraded_view": degraded_view,
-            "keep_hidden_states": keep_hidden_states,
-            "keep_degraded_hidden_states": keep_degraded_hidden_states,
-        }
+    def score(self, batch: KVBatchMeta, asked: ScoreRequest) -> None:
+        """Add `teacher_log_probs`, and what else is asked for, to the rows of `batch`."""
         score: Callable[[KVBatchMeta], KVBatchMeta] = self.group.score
-        score(request(batch, [field for field in SCORE_FIELDS if field not in left_out], **settings))
+        score(rows.request(batch, asked.reads, **asked.settings))
 
-    def update_fields(self, scored: bool) -> list[str]:
-        """Fields that the student's update fetches; `scored`: whether the teacher has just scored these rows."""
+    def update_fields(self) -> list[str]:
+        """Fields that the student's update fetches of rows that the teacher has just scored, if the objective asks."""
         objective = self.objective
         needed = {
-            "token_weights": objective.distils,
-            "teacher_log_probs": objective.needs_teacher,
-            "advantages": objective.reward_coef != 0,
-            "ref_log_prob": objective.use_reference,
-            MASKED_FIELD: objective.needs_masked_view,
+            fields.TOKEN_WEIGHTS: objective.distils,
+            fields.TEACHER_LOG_PROBS: objective.needs_teacher,
+            fields.ADVANTAGES: objective.reward_coef != 0,
+            fields.REF_LOG_PROB: objective.use_reference,
+            fields.MASKED_INPUTS: objective.needs_masked_view,
         }
-        return [*self.forward_fields(scored), *(name for name, asked in needed.items() if asked)]
+        return [*self.forward_fields(objective.scores_rollouts), *(name for name, asked in needed.items() if asked)]
 
     def forward_fields(self, scored: bool, degraded: bool = False) -> list[str]:
-        """Fields that a pass of the student without a step fetches; `degraded`: with the degraded view's states."""
+        """Fields that a pass of the student without a step fetches.
+
+        Args:
+            scored: the teacher has just seen these rows, and its hidden states were kept.
+            degraded: so were those of the degraded view, and the pass needs them.
+        """
         if not scored:
-            return [*FORWARD_FIELDS, IMAGES]
-        if self.colocated:
-            return [*FORWARD_FIELDS]
-        return [*FORWARD_FIELDS, IMAGES, "teacher_hidden_states", *(("degraded_hidden_states",) if degraded else ())]
+            return [*fields.FORWARD, fields.IMAGES]
+        if self.colocated:  # images and states are still in the process
+            return [*fields.FORWARD]
+        degraded_states = [fields.DEGRADED_HIDDEN_STATES] if degraded else []
+        return [*fields.FORWARD, fields.IMAGES, fields.TEACHER_HIDDEN_STATES, *degraded_states]

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping
 from typing import Any
 
+import numpy as np
 import torch
-from transfer_queue import KVBatchMeta
 from transformers import GenerationConfig
 
+from verl_vaopd.config.objective import Objective
+from verl_vaopd.engine import fields
 from verl_vaopd.runs.metric_names import PASS_THROUGH_METRICS, TOKENS_OF_PHASES
-from verl_vaopd.runs.token_dump import TokenRow, token_rows
-from verl_vaopd.trainer import rows
+from verl_vaopd.runs.per_token import DUMPED
+from verl_vaopd.runs.token_dump import TokenRow
+from verl_vaopd.runs.token_pieces import token_pieces
 from verl_vaopd.trainer.metrics import distillation_metrics, rollout_metrics, throughput_metrics
+from verl_vaopd.trainer.rollouts import Rollouts
 
-ROLLOUT_FIELDS = ("prompts", "responses", "response_mask", "rm_scores", "index")
 PHASES = {
     "rollout": "gen",
     "teacher": "teacher",
@@ -24,28 +28,6 @@ PHASES = {
     "step": "step",
 }
 """Our names of a step's phases, and verl's timer that measures each."""
-OPTIONAL_PER_TOKEN = (
-    "rollout_log_probs",
-    "divergence",
-    "token_weights",
-    "reverse_kl",
-    "teacher_entropy",
-    "visual_advantage",
-    "high_group",
-)
-"""What only some methods have, and metrics report where it is there."""
-DUMPED_PER_TOKEN = (
-    "visual_advantage",
-    "teacher_log_probs",
-    "degraded_teacher_log_probs",
-    "reverse_kl",
-    "token_weights",
-    "high_group",
-    "student_entropy",
-    "teacher_entropy",
-    "rollout_log_probs",
-)
-"""Per-token columns of a dump, as far as the method produces them."""
 
 
 def end_tokens(tokenizer: Any, model: str) -> list[int]:
@@ -62,27 +44,20 @@ def end_tokens(tokenizer: Any, model: str) -> list[int]:
     return sorted(token for token in found if token is not None)
 
 
-def load_rollouts(batch: KVBatchMeta, eos_token_ids: Sequence[int], per_token: Sequence[str]) -> dict[str, Any]:
-    """Everything that metrics and dumps need of real rows, as padded tensors and lists.
-
-    Args:
-        eos_token_ids: a response that ends in none of them was cut by the length limit.
-        per_token: further per-token fields to fetch.
-    """
-    values = rows.fetch(batch, [*ROLLOUT_FIELDS, *per_token])
-    lengths = values["response_mask"].sum(dim=1)
-    last = values["responses"].gather(1, (lengths - 1)[:, None]).flatten()
-    values["truncated"] = ~torch.isin(last, torch.tensor(list(eos_token_ids)))
-    values["accuracy"] = values.pop("rm_scores").sum(dim=1)
-    values["uid"] = rows.uids(batch)
-    values["rollout_index"] = [int(key.split("_")[1]) for key in batch.keys]
-    values["question_id"] = [str(index.item() if hasattr(index, "item") else index) for index in values.pop("index")]
-    values["num_tokens"] = sum(tag["seq_len"] for tag in batch.tags)
-    return values
+def reported(objective: Objective) -> list[str]:
+    """Per-token fields of training rollouts that metrics and dumps report after an update."""
+    there = {
+        fields.STUDENT_OUTPUTS: True,
+        (fields.TEACHER_LOG_PROBS, *fields.TEACHER_OUTPUTS): objective.scores_rollouts,
+        (fields.DIVERGENCE,): objective.distils,
+        # Stored responses were not sampled by the student's rollout engine.
+        (fields.ROLLOUT_LOG_PROBS,): not objective.stored_responses,
+    }
+    return [name for names, is_there in there.items() if is_there for name in names]
 
 
 def step_metrics(
-    values: Mapping[str, Any],
+    rollouts: Rollouts,
     *,
     timing: Mapping[str, float],
     worker_metrics: Mapping[str, float],
@@ -92,22 +67,15 @@ def step_metrics(
 ) -> dict[str, float]:
     """All metrics of one training step (metric_names.METRICS)."""
     seconds = {phase: timing[timer] for phase, timer in PHASES.items() if timer in timing}
-    tokens: dict[str, float] = {phase: values["num_tokens"] for phase in TOKENS_OF_PHASES if phase in seconds}
-    tokens["rollout"] = int(values["response_mask"].sum())
+    tokens: dict[str, float] = {phase: rollouts.num_tokens for phase in TOKENS_OF_PHASES if phase in seconds}
+    tokens["rollout"] = int(rollouts.lengths.sum())
     # verl prefixes what the actor's worker measured.
     passed = {name: worker_metrics.get(name, worker_metrics.get(f"actor/{name}")) for name in PASS_THROUGH_METRICS}
     return {
-        **distillation_metrics(
-            response_mask=values["response_mask"],
-            student_entropy=values["student_entropy"],
-            student_log_probs=values["student_log_probs"],
-            uid=values["uid"],
-            **{name: values.get(name) for name in OPTIONAL_PER_TOKEN},
-        ),
+        **distillation_metrics(rollouts),
         **rollout_metrics(
-            response_ids=values["responses"],
-            **{name: values[name] for name in ("response_mask", "uid", "truncated", "accuracy")},
-            num_dropped_prompts=num_expected_prompts - len(set(values["uid"])),
+            rollouts,
+            num_dropped_prompts=num_expected_prompts - len(set(rollouts.uid)),
             num_filtered_prompts=num_filtered_prompts,
             num_padding_rows=num_padding_rows,
         ),
@@ -115,15 +83,36 @@ def step_metrics(
     }
 
 
-def dump_rows(values: Mapping[str, Any], question_ids: Sequence[str], tokenizer: Any) -> list[TokenRow]:
-    """Token-level rows of all rollouts of the chosen questions."""
-    chosen = set(question_ids)
-    return token_rows(
-        rows=[row for row, question in enumerate(values["question_id"]) if question in chosen],
-        **{name: values[name] for name in ("uid", "question_id", "rollout_index", "response_mask", "truncated")},
-        prompt=[tokenizer.decode(ids[ids != tokenizer.pad_token_id]) for ids in values["prompts"]],
-        response_ids=values["responses"],
-        accuracy=values["accuracy"],
-        per_token={name: values[name] for name in DUMPED_PER_TOKEN if name in values},
-        tokenizer=tokenizer,
-    )
+def dump_rows(rollouts: Rollouts, question_ids: Collection[str], tokenizer: Any) -> list[TokenRow]:
+    """Token-level rows of all rollouts of the chosen questions: response tokens only, NaN as accuracy becomes None.
+
+    Args:
+        tokenizer: byte-level BPE, for the text.
+    """
+    result = []
+    for row, question_id in enumerate(rollouts.question_id):
+        if question_id not in question_ids:
+            continue
+        mask = rollouts.response_mask[row].bool()
+        prompt, ids = rollouts.prompts[row], rollouts.responses[row][mask].tolist()
+        pieces, accuracy = token_pieces(ids, tokenizer), float(rollouts.accuracy[row])
+        result.append(
+            TokenRow(
+                uid=rollouts.uid[row],
+                question_id=question_id,
+                rollout_index=rollouts.rollout_index[row],
+                prompt=tokenizer.decode(prompt[prompt != tokenizer.pad_token_id]),
+                response="".join(pieces),
+                token_ids=ids,
+                tokens=pieces,
+                truncated=bool(rollouts.truncated[row]),
+                accuracy=None if math.isnan(accuracy) else accuracy,
+                per_token={n: _to_numpy(v[row][mask]) for n, v in rollouts.per_token.items() if n in DUMPED},
+            )
+        )
+    return result
+
+
+def _to_numpy(values: torch.Tensor) -> np.ndarray:
+    # numpy has no bfloat16.
+    return (values if values.dtype == torch.bool else values.float()).numpy(force=True)

@@ -10,7 +10,9 @@ import transfer_queue as tq
 from transfer_queue import KVBatchMeta
 from verl.utils import tensordict_utils as tu
 
+from verl_vaopd.engine import fields
 from verl_vaopd.engine.nested import nest_like, pad
+from verl_vaopd.trainer.rollouts import Rollouts
 
 
 def real_positions(batch: KVBatchMeta) -> list[int]:
@@ -42,36 +44,68 @@ def require_rollouts(batch: KVBatchMeta) -> None:
         )
 
 
-def request(batch: KVBatchMeta, fields: Iterable[str], **settings: Any) -> KVBatchMeta:
+def request(batch: KVBatchMeta, names: Iterable[str], **settings: Any) -> KVBatchMeta:
     """The same rows for a worker call: only these fields are fetched, `settings` travel beside them."""
     return KVBatchMeta(
         partition_id=batch.partition_id,
         keys=list(batch.keys),
         tags=list(batch.tags),
-        fields=list(fields),
+        fields=list(names),
         extra_info=settings,
     )
 
 
-def fetch(batch: KVBatchMeta, fields: Sequence[str]) -> dict[str, Any]:
+def fetch(batch: KVBatchMeta, names: Sequence[str]) -> dict[str, Any]:
     """Fields of all rows of `batch`: tensors right-padded with zeros to [N, T], everything else as a list."""
-    data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=list(fields))
+    data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=list(names))
     values: dict[str, Any] = {}
-    for field in fields:
-        value = data[field]
-        values[field] = pad(value) if isinstance(value, torch.Tensor) else [getattr(v, "data", v) for v in value]
+    for name in names:
+        value = data[name]
+        values[name] = pad(value) if isinstance(value, torch.Tensor) else [getattr(v, "data", v) for v in value]
     return values
+
+
+def load_rollouts(batch: KVBatchMeta, eos_token_ids: Sequence[int], per_token: Iterable[str] = ()) -> Rollouts:
+    """What is known of real rows.
+
+    Args:
+        eos_token_ids: a response that ends in none of them was cut by the length limit.
+        per_token: per-token fields to fetch.
+    """
+    names = tuple(dict.fromkeys(per_token))
+    of_all = (fields.PROMPTS, fields.RESPONSES, fields.RESPONSE_MASK, fields.RM_SCORES, fields.INDEX)
+    values = fetch(batch, [*of_all, *names])
+    responses, mask = values[fields.RESPONSES], values[fields.RESPONSE_MASK]
+    last = responses.gather(1, (mask.sum(dim=1) - 1)[:, None]).flatten()
+    return Rollouts(
+        uid=uids(batch),
+        question_id=[str(index.item() if hasattr(index, "item") else index) for index in values[fields.INDEX]],
+        rollout_index=[int(key.split("_")[1]) for key in batch.keys],
+        prompts=values[fields.PROMPTS],
+        responses=responses,
+        response_mask=mask,
+        truncated=~torch.isin(last, torch.tensor(list(eos_token_ids))),
+        accuracy=values[fields.RM_SCORES].sum(dim=1),
+        num_tokens=sum(tag["seq_len"] for tag in batch.tags),
+        per_token={name: values[name] for name in names},
+    )
+
+
+def load_more(rollouts: Rollouts, batch: KVBatchMeta, per_token: Iterable[str]) -> Rollouts:
+    """These rollouts with those per-token fields of their rows that are not known yet; what is known stays."""
+    names = [name for name in per_token if name not in rollouts.per_token]
+    return rollouts.adding(**fetch(batch, names)) if names else rollouts
 
 
 def accuracies(batch: KVBatchMeta) -> list[float]:
     """Verified score of each row."""
-    return fetch(batch, ["rm_scores"])["rm_scores"].sum(dim=1).tolist()
+    return fetch(batch, [fields.RM_SCORES])[fields.RM_SCORES].sum(dim=1).tolist()
 
 
-def store(batch: KVBatchMeta, **fields: torch.Tensor) -> None:
+def store(batch: KVBatchMeta, **per_token: torch.Tensor) -> None:
     """Write padded [N, T] tensors back as fields of the rows, cut to the rows' response lengths."""
     lengths = torch.tensor([tag["response_len"] for tag in batch.tags])
-    nested = {name: nest_like(value, lengths) for name, value in fields.items()}
+    nested = {name: nest_like(value, lengths) for name, value in per_token.items()}
     tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=tu.get_tensordict(nested))
 
 

@@ -9,6 +9,7 @@ synchronisation, trackers.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,22 @@ from verl.trainer.ppo.utils import Role
 from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 
-from verl_vaopd.actor.engine import STUDENT_OUTPUTS, TEACHER_OUTPUTS
-from verl_vaopd.actor.worker import FORWARD_FIELDS, IMAGES, StudentWorker
+from verl_vaopd.actor.worker import StudentWorker
 from verl_vaopd.config.objective import Objective
+from verl_vaopd.engine import fields
 from verl_vaopd.rollout.prompt_lengths import require_prompts_fit, require_responses_fit
 from verl_vaopd.runs.checkpoints import latest_complete, link_best, mark_complete, prune
 from verl_vaopd.runs.events import EventLog, validations
 from verl_vaopd.runs.token_dump import TokenDump, fixed_subset
 from verl_vaopd.runs.validation_samples import write_samples
+from verl_vaopd.teacher.request import ScoreRequest
 from verl_vaopd.trainer import rows
 from verl_vaopd.trainer.placement import POOL_NAME, TeacherGroup
-from verl_vaopd.trainer.reporting import dump_rows, end_tokens, load_rollouts, step_metrics
+from verl_vaopd.trainer.reporting import dump_rows, end_tokens, reported, step_metrics
+from verl_vaopd.trainer.rollouts import Rollouts
 from verl_vaopd.trainer.selection import informative_positions, keep_first_of_each_split, out_of_patience
-from verl_vaopd.trainer.validation import validate
-from verl_vaopd.trainer.weighing import advantage_and_group, weigh
+from verl_vaopd.trainer.validation import Validation
+from verl_vaopd.trainer.weighing import SOURCES, measure, weigh
 
 
 class DistillationTrainer(PPOTrainerSync):
@@ -43,8 +46,8 @@ class DistillationTrainer(PPOTrainerSync):
     def __init__(self, config: DictConfig, events: EventLog):
         super().__init__(config)
         self.events = events
-        self.scores: dict[str, torch.Tensor] = {}
-        """Token weights and what they come from, of the current step, as far as the method has them."""
+        self.rollouts: Rollouts | None = None
+        """Those of the current step with all that has been measured and weighed of them so far; None: nothing yet."""
         self.dump = TokenDump(config.run.dir)
         self.checkpoints_dir = Path(config.trainer.default_local_dir)
         self.objective = Objective.from_config(config)
@@ -104,16 +107,18 @@ class DistillationTrainer(PPOTrainerSync):
         batch = self._leave_out_prompts(batch)
         # Balancing may append padding rows and reorders: whatever is per token comes after it.
         batch = self._balance_batch(batch, metrics={})
+        self.rollouts = None
         if self.objective.scores_rollouts:
             with marked_timer("teacher", timing_raw):
                 self._score(batch)
-        if self.objective.distils or self.objective.measures_advantage:
-            with marked_timer("token_weights", timing_raw):
-                self._weigh_tokens(batch)
+        if self.objective.measures_advantage:
+            self._measure(batch)
+        if self.objective.distils:
+            self._weigh_tokens(batch)
         if self.objective.reward_coef:
             with marked_timer("advantage", timing_raw):
                 if self.use_reference_policy:
-                    self.ref_policy_wg.score_reference(rows.request(batch, [*FORWARD_FIELDS, IMAGES]))
+                    self.ref_policy_wg.score_reference(rows.request(batch, self.teacher.forward_fields(scored=False)))
                 self._compute_advantage(batch, metrics)
         with marked_timer("update_actor", timing_raw):
             self._update_actor(batch, metrics=metrics)
@@ -137,39 +142,37 @@ class DistillationTrainer(PPOTrainerSync):
 
     def _score(self, batch: KVBatchMeta) -> None:
         """Both views by the teacher; with a visual advantage of whole distributions, the student's divergences too."""
-        objective = self.objective
-        gap = objective.measures_advantage and objective.needs_gap
-        self.teacher.score(
-            batch,
-            degraded_view=objective.measures_advantage,
-            keep_hidden_states=True,
-            privileged=objective.privileged,
-            keep_degraded_hidden_states=gap,
-        )
-        if gap:
-            fields = self.teacher.forward_fields(scored=True, degraded=True)
-            self.actor_rollout_wg.forward_tokens(rows.request(batch, fields, keep=True))
+        request = ScoreRequest.for_training(self.objective)
+        self.teacher.score(batch, request)
+        if request.keep_degraded_hidden_states:
+            read = self.teacher.forward_fields(scored=True, degraded=True)
+            self.actor_rollout_wg.forward_tokens(rows.request(batch, read, keep=True))
+
+    def _measure(self, batch: KVBatchMeta) -> None:
+        """Eq. 2: visual advantage."""
+        measuring = self.objective.measuring
+        self.rollouts = measure(self._load_rollouts(batch, SOURCES[measuring.advantage]), measuring)
 
     def _weigh_tokens(self, batch: KVBatchMeta) -> None:
-        """Eq. 2-6: visual advantage and, to distil, one weight per token; zero on padding rows."""
-        real = rows.real_positions(batch)
-        rollouts = rows.select(batch, real)
-        scores = None
-        if self.objective.measures_advantage:
-            scores = advantage_and_group(rollouts, self.objective.measuring)
-        if not self.objective.distils:
-            self.scores = scores or {}
-            return
+        """Eq. 3-6: one weight per token; zero on padding rows."""
         generator = torch.Generator().manual_seed(self.config.run.seed * 1_000_003 + self.global_steps)
-        self.scores = weigh(rollouts, self.objective.weighting, scores, generator)
-        rows.store(rollouts, token_weights=self.scores["token_weights"])
+        self.rollouts = weigh(self._load_rollouts(batch), self.objective.weighting, generator)
+        real = rows.real_positions(batch)
+        rows.store(rows.select(batch, real), token_weights=self.rollouts.per_token["token_weights"])
         padding = rows.select(batch, sorted(set(range(len(batch))) - set(real)))
         if len(padding):
             rows.store(padding, token_weights=torch.zeros(len(padding), 1))
 
+    def _load_rollouts(self, batch: KVBatchMeta, per_token: Iterable[str] = ()) -> Rollouts:
+        """The real rows of the batch with what is known of them so far, and these per-token fields."""
+        real = rows.select(batch, rows.real_positions(batch))
+        if self.rollouts is None:
+            return rows.load_rollouts(real, self.eos_token_ids, per_token)
+        return rows.load_more(self.rollouts, real, per_token)
+
     def _update_actor(self, batch: KVBatchMeta, metrics: dict[str, Any]) -> KVBatchMeta:
-        super()._update_actor(rows.request(batch, self.teacher.update_fields(self.objective.scores_rollouts)), metrics)
-        self.actor_rollout_wg.token_outputs(rows.request(batch, ["response_mask"]))
+        super()._update_actor(rows.request(batch, self.teacher.update_fields()), metrics)
+        self.actor_rollout_wg.token_outputs(rows.request(batch, [fields.RESPONSE_MASK]))
         if self.objective.ema_decay is not None:
             self.actor_rollout_wg.update_teacher(self.objective.ema_decay)
         return batch
@@ -178,23 +181,17 @@ class DistillationTrainer(PPOTrainerSync):
         self, batch: KVBatchMeta, metrics: dict[str, Any], timing_raw: dict[str, float], global_steps: int, epoch: int
     ) -> None:
         """Replace PPO's metrics by ours, report the step, dump tokens. Runs after the step's validation."""
-        rollouts = rows.select(batch, rows.real_positions(batch))
-        outputs = STUDENT_OUTPUTS | (TEACHER_OUTPUTS if self.objective.scores_rollouts else set())
-        outputs |= {"divergence"} if self.objective.distils else set()
-        outputs |= {"teacher_log_probs"} if self.objective.scores_rollouts else set()
-        # Stored responses were not sampled by the student's rollout engine.
-        outputs |= set() if self.objective.stored_responses else {"rollout_log_probs"}
-        values = {**load_rollouts(rollouts, self.eos_token_ids, sorted(outputs)), **self.scores}
+        rollouts = self._load_rollouts(batch, reported(self.objective))
         worker_metrics = dict(metrics)
         metrics.clear()
         metrics.update(
             step_metrics(
-                values,
+                rollouts,
                 timing=timing_raw,
                 worker_metrics=worker_metrics,
                 num_expected_prompts=self.config.data.train_batch_size - self.num_filtered_prompts,
                 num_filtered_prompts=self.num_filtered_prompts,
-                num_padding_rows=len(batch) - len(rollouts),
+                num_padding_rows=len(batch) - len(rollouts.uid),
             )
         )
         self.events.write("step", step=global_steps, total=self.total_training_steps, metrics=metrics)
@@ -203,17 +200,18 @@ class DistillationTrainer(PPOTrainerSync):
         options = self.config.dump
         if options.every > 0 and global_steps % options.every == 0:
             num_prompts = -(-options.num_train_rollouts // self.config.actor_rollout_ref.rollout.n)
-            chosen = fixed_subset(values["question_id"], num_prompts, seed=global_steps)
-            self.dump.write(global_steps, "train", dump_rows(values, chosen, self.tokenizer))
+            chosen = fixed_subset(rollouts.question_id, num_prompts, seed=global_steps)
+            self.dump.write(global_steps, "train", dump_rows(rollouts, chosen, self.tokenizer))
 
     # ---- validation and checkpoints
 
     def _validate(self) -> dict[str, float]:
         self.events.write("phase", name="validating")
-        summaries, token_rows, samples = validate(self)
+        validated = self._validation().run(self.global_steps)
+        summaries = validated.summaries
         first, *others = summaries
-        self.dump.write(self.global_steps, "heldout", token_rows)
-        write_samples(self.config.run.dir, self.global_steps, samples)
+        self.dump.write(self.global_steps, "heldout", validated.token_rows)
+        write_samples(self.config.run.dir, self.global_steps, validated.samples)
         missing = sum(int(of_split["n_missing"]) for of_split in summaries.values())
         if missing:
             self.events.write("warning", text=f"{missing} held-out samples failed at step {self.global_steps}")
@@ -228,6 +226,20 @@ class DistillationTrainer(PPOTrainerSync):
             )
             self.total_training_steps = self.global_steps
         return {f"{split}/{name}": float(v) for split, of_split in summaries.items() for name, v in of_split.items()}
+
+    def _validation(self) -> Validation:
+        return Validation(
+            questions=self.val_dataloader,
+            agent_loops=self.agent_loop_manager,
+            replay_buffer=self.replay_buffer,
+            checkpoint_manager=self.checkpoint_manager,
+            student_group=self.actor_rollout_wg,
+            teacher=self.teacher,
+            tokenizer=self.tokenizer,
+            eos_token_ids=self.eos_token_ids,
+            objective=self.objective,
+            config=self.config,
+        )
 
     def _save_checkpoint(self) -> None:
         super()._save_checkpoint()

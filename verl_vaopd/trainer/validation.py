@@ -8,27 +8,35 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 import transfer_queue as tq
+from omegaconf import DictConfig
 from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.padding_utils import upsample_batch_to_divisible_size
 from verl.utils import tensordict_utils as tu
 
-from verl_vaopd.actor.engine import STUDENT_OUTPUTS, TEACHER_OUTPUTS
 from verl_vaopd.answers.rewards import extract_boxed
+from verl_vaopd.config.objective import Objective
+from verl_vaopd.engine import fields
 from verl_vaopd.runs.token_dump import TokenRow, fixed_subset
+from verl_vaopd.teacher.request import ScoreRequest
 from verl_vaopd.trainer import rows
-from verl_vaopd.trainer.reporting import dump_rows, load_rollouts
+from verl_vaopd.trainer.placement import TeacherGroup
+from verl_vaopd.trainer.reporting import dump_rows
 from verl_vaopd.trainer.validation_stats import summarise_validation
-from verl_vaopd.trainer.weighing import advantage_and_group, advantage_scores, weigh
+from verl_vaopd.trainer.weighing import SOURCES, advantage_of, measure, weigh
 
 if TYPE_CHECKING:
-    from verl_vaopd.trainer.trainer import DistillationTrainer
+    from verl.checkpoint_engine import CheckpointEngineManager
+    from verl.single_controller.ray import RayWorkerGroup
+    from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
+    from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
 
-Summary = dict[str, float | int]
 FAILED = {
     "accuracy": float("nan"),
     "mean_va": float("nan"),
@@ -40,122 +48,139 @@ FAILED = {
 """A sample of which no rollout arrived."""
 
 
-def validate(trainer: DistillationTrainer) -> tuple[dict[str, Summary], list[TokenRow], list[dict[str, Any]]]:
-    """One pass over the held-out questions of all splits.
+@dataclass
+class Validated:
+    """What one validation has found.
 
-    Returns: validation_stats.summarise_validation of each split, in order; token-level rows of the fixed questions
-        whose tokens are dumped at every validation; one row per sample (samples.SCHEMA).
+    Attributes:
+        samples: one row per sample (validation_samples.SCHEMA).
+        token_rows: token-level rows of the fixed questions whose tokens are dumped at every validation.
+        summaries: validation_stats.summarise_validation of each split, in order.
     """
-    token_rows: list[TokenRow] = []
-    samples: list[dict[str, Any]] = []
-    for batch_dict in trainer.val_dataloader:
-        batch = _rollouts(trainer, batch_dict)
-        # The rollout engine and the teacher take turns on the accelerator.
-        trainer.checkpoint_manager.sleep_replicas()
-        padded = _padded(trainer, batch)
-        trainer.teacher.score(padded, degraded_view=True, keep_hidden_states=False)
-        samples += _samples(trainer, padded, batch, batch_dict)
-        token_rows += _dump_heldout(trainer, batch, batch_dict)
-        rows.clear(padded)
-        trainer.checkpoint_manager.update_weights(trainer.global_steps)
-    summaries: dict[str, Summary] = {}
-    for split in dict.fromkeys(sample["split"] for sample in samples):
-        correct: dict[str, list[float]] = defaultdict(list)
-        mean_va: dict[str, list[float]] = defaultdict(list)
-        for sample in samples:
-            if sample["split"] == split:
-                correct[sample["question_id"]].append(sample["accuracy"])
-                mean_va[sample["question_id"]].append(sample["mean_va"])
-        summaries[split] = summarise_validation(correct, mean_va, seed=trainer.config.run.seed)
-    return summaries, token_rows, samples
+
+    samples: list[dict[str, Any]] = field(default_factory=list)
+    token_rows: list[TokenRow] = field(default_factory=list)
+    summaries: dict[str, dict[str, float | int]] = field(default_factory=dict)
 
 
-def _samples(
-    trainer: DistillationTrainer, padded: KVBatchMeta, batch: KVBatchMeta, batch_dict: dict[str, Any]
-) -> list[dict[str, Any]]:
-    """One row per sample asked for; a failed one is there with NaN: it counts as missing, not as wrong."""
-    per_token: tuple[str, ...] = ()
-    if trainer.config.validation.entropy:
-        trainer.actor_rollout_wg.forward_tokens(rows.request(padded, trainer.teacher.forward_fields(scored=False)))
-        per_token = ("student_entropy",)
-    values = load_rollouts(batch, trainer.eos_token_ids, per_token)
-    lengths = values["response_mask"].sum(dim=1)
-    means = {"mean_va": advantage_scores(batch, "sampled")["visual_advantage"].sum(dim=1) / lengths}
-    if trainer.config.validation.entropy:
-        means["entropy"] = values["student_entropy"].sum(dim=1) / lengths
-    row_of = {
-        (uid, sample): row for row, (uid, sample) in enumerate(zip(values["uid"], values["rollout_index"], strict=True))
-    }
-    samples = []
-    for uid, index, info in zip(batch_dict["uid"], batch_dict["index"], batch_dict["extra_info"], strict=True):
-        for number in range(trainer.config.actor_rollout_ref.rollout.val_kwargs.n):
-            row = row_of.get((uid, number))
-            sample = {"split": info["split"], "question_id": str(index), "sample": number}
-            if row is None:
-                samples.append(sample | FAILED)
-                continue
-            ids = values["responses"][row][: int(lengths[row])]
-            samples.append(
-                sample
-                | FAILED
-                | {name: float(value[row]) for name, value in means.items()}
-                | {
-                    "accuracy": float(values["accuracy"][row]),
-                    "num_tokens": int(lengths[row]),
-                    "truncated": bool(values["truncated"][row]),
-                    "answer": extract_boxed(trainer.tokenizer.decode(ids, skip_special_tokens=True)),
-                }
-            )
-    return samples
+@dataclass(frozen=True, kw_only=True)
+class Validation:
+    """Asks the held-out questions of all splits. Its collaborators are the trainer's.
 
+    Attributes:
+        questions: batches of prompts: verl's data loader of the held-out files.
+        agent_loops, replay_buffer: who makes rollouts, and where they are found.
+        checkpoint_manager: lets the rollout engine sleep and wakes it with the student's weights.
+        student_group, teacher: the models.
+        config: the job's; `run.seed`, `validation`, `dump` and the number of samples are read.
+    """
 
-def _rollouts(trainer: DistillationTrainer, batch_dict: dict[str, Any]) -> KVBatchMeta:
-    """Sample answers, through the queue's validation partition."""
-    num_prompts = len(batch_dict["raw_prompt"])
-    batch_dict["uid"] = np.array([str(uuid.uuid4()) for _ in range(num_prompts)], dtype=object)
-    prompts = tu.get_tensordict(batch_dict)
-    tu.assign_non_tensor_data(prompts, "global_steps", trainer.global_steps)
-    tu.assign_non_tensor_data(prompts, "validate", True)
-    tags = [{"is_prompt": True, "status": "pending", "global_steps": trainer.global_steps} for _ in range(num_prompts)]
-    tq.kv_batch_put(keys=list(batch_dict["uid"]), partition_id="val", tags=tags)
-    trainer.agent_loop_manager.generate_sequences(prompts)
-    batch, _ = trainer.replay_buffer.sample(
-        global_steps=trainer.global_steps, partition_id="val", batch_size=num_prompts
-    )
-    rows.require_rollouts(batch)
-    return batch
+    questions: Iterable[dict[str, Any]]
+    agent_loops: AgentLoopManagerTQ
+    replay_buffer: ReplayBuffer
+    checkpoint_manager: CheckpointEngineManager
+    student_group: RayWorkerGroup
+    teacher: TeacherGroup
+    tokenizer: Any
+    eos_token_ids: Sequence[int]
+    objective: Objective
+    config: DictConfig
 
+    def run(self, global_steps: int) -> Validated:
+        """One pass over all questions, `global_steps` steps into training."""
+        found = Validated()
+        for prompts in self.questions:
+            batch = self._sample(prompts, global_steps)
+            # The rollout engine and the teacher take turns on the accelerator.
+            self.checkpoint_manager.sleep_replicas()
+            padded = self._padded(batch)
+            self.teacher.score(padded, ScoreRequest.for_heldout())
+            found.samples += self._samples(padded, batch, prompts)
+            found.token_rows += self._dump(batch, prompts)
+            rows.clear(padded)
+            self.checkpoint_manager.update_weights(global_steps)
+        for split in dict.fromkeys(sample["split"] for sample in found.samples):
+            correct: dict[str, list[float]] = defaultdict(list)
+            mean_va: dict[str, list[float]] = defaultdict(list)
+            for sample in found.samples:
+                if sample["split"] == split:
+                    correct[sample["question_id"]].append(sample["accuracy"])
+                    mean_va[sample["question_id"]].append(sample["mean_va"])
+            found.summaries[split] = summarise_validation(correct, mean_va, seed=self.config.run.seed)
+        return found
 
-def _padded(trainer: DistillationTrainer, batch: KVBatchMeta) -> KVBatchMeta:
-    """The batch with padding rows up to a multiple of the worker processes."""
-    return upsample_batch_to_divisible_size(batch, trainer.actor_rollout_wg.world_size, trainer.tokenizer.eos_token_id)
+    def _sample(self, prompts: dict[str, Any], global_steps: int) -> KVBatchMeta:
+        """Answers, through the queue's validation partition."""
+        num_prompts = len(prompts["raw_prompt"])
+        prompts["uid"] = np.array([str(uuid.uuid4()) for _ in range(num_prompts)], dtype=object)
+        asked = tu.get_tensordict(prompts)
+        tu.assign_non_tensor_data(asked, "global_steps", global_steps)
+        tu.assign_non_tensor_data(asked, "validate", True)
+        tags = [{"is_prompt": True, "status": "pending", "global_steps": global_steps} for _ in range(num_prompts)]
+        tq.kv_batch_put(keys=list(prompts["uid"]), partition_id="val", tags=tags)
+        self.agent_loops.generate_sequences(asked)
+        batch, _ = self.replay_buffer.sample(global_steps=global_steps, partition_id="val", batch_size=num_prompts)
+        rows.require_rollouts(batch)
+        return batch
 
+    def _padded(self, batch: KVBatchMeta) -> KVBatchMeta:
+        """The batch with padding rows up to a multiple of the worker processes."""
+        return upsample_batch_to_divisible_size(batch, self.student_group.world_size, self.tokenizer.eos_token_id)
 
-def _dump_heldout(trainer: DistillationTrainer, batch: KVBatchMeta, batch_dict: dict[str, Any]) -> list[TokenRow]:
-    """Rows of the fixed questions, with the KL to the teacher: one more pass of both models over these few."""
-    config = trainer.config
-    first = config.validation.splits[0]
-    asked = {
-        uid: str(index)
-        for uid, index, info in zip(batch_dict["uid"], batch_dict["index"], batch_dict["extra_info"], strict=True)
-        if info["split"] == first
-    }
-    chosen = fixed_subset(list(asked.values()), config.dump.num_heldout_prompts, config.run.seed)
-    uids = {uid for uid, question in asked.items() if question in set(chosen)}
-    subset = rows.select(batch, [row for row, uid in enumerate(rows.uids(batch)) if uid in uids])
-    if not len(subset):
-        return []
-    padded = _padded(trainer, subset)
-    gap = trainer.objective.needs_gap
-    trainer.teacher.score(padded, degraded_view=True, keep_hidden_states=True, keep_degraded_hidden_states=gap)
-    fields = trainer.teacher.forward_fields(scored=True, degraded=gap)
-    trainer.actor_rollout_wg.forward_tokens(rows.request(padded, fields))
-    values = load_rollouts(subset, trainer.eos_token_ids, [*STUDENT_OUTPUTS, *TEACHER_OUTPUTS, "rollout_log_probs"])
-    scores = advantage_and_group(subset, trainer.objective.measuring)
-    if trainer.objective.distils:
-        scores = weigh(subset, trainer.objective.weighting, scores, torch.Generator().manual_seed(config.run.seed))
-    values |= scores
-    added = rows.select(padded, [row for row in range(len(padded)) if row >= len(subset)])
-    if len(added):
-        rows.clear(added)
-    return dump_rows(values, chosen, trainer.tokenizer)
+    def _samples(self, padded: KVBatchMeta, batch: KVBatchMeta, prompts: dict[str, Any]) -> list[dict[str, Any]]:
+        """One row per sample asked for; a failed one is there with NaN: it counts as missing, not as wrong."""
+        entropy = [fields.STUDENT_ENTROPY] if self.config.validation.entropy else []
+        if entropy:
+            self.student_group.forward_tokens(rows.request(padded, self.teacher.forward_fields(scored=False)))
+        sources = SOURCES["sampled"]
+        rollouts = rows.load_rollouts(batch, self.eos_token_ids, [*sources, *entropy])
+        means = {"mean_va": advantage_of(rollouts, "sampled").sum(dim=1) / rollouts.lengths}
+        if entropy:
+            means["entropy"] = rollouts.per_token[fields.STUDENT_ENTROPY].sum(dim=1) / rollouts.lengths
+        row_of = {key: row for row, key in enumerate(zip(rollouts.uid, rollouts.rollout_index, strict=True))}
+        samples = []
+        for uid, index, info in zip(prompts["uid"], prompts["index"], prompts["extra_info"], strict=True):
+            for number in range(self.config.actor_rollout_ref.rollout.val_kwargs.n):
+                sample = {"split": info["split"], "question_id": str(index), "sample": number, **FAILED}
+                row = row_of.get((uid, number))
+                if row is not None:
+                    ids = rollouts.responses[row][: int(rollouts.lengths[row])]
+                    sample |= {name: float(value[row]) for name, value in means.items()}
+                    sample |= {
+                        "accuracy": float(rollouts.accuracy[row]),
+                        "num_tokens": len(ids),
+                        "truncated": bool(rollouts.truncated[row]),
+                        "answer": extract_boxed(self.tokenizer.decode(ids, skip_special_tokens=True)),
+                    }
+                samples.append(sample)
+        return samples
+
+    def _dump(self, batch: KVBatchMeta, prompts: dict[str, Any]) -> list[TokenRow]:
+        """Rows of the fixed questions, with the KL to the teacher: one more pass of both models over these few."""
+        config, objective = self.config, self.objective
+        first = config.validation.splits[0]
+        asked = {
+            uid: str(index)
+            for uid, index, info in zip(prompts["uid"], prompts["index"], prompts["extra_info"], strict=True)
+            if info["split"] == first
+        }
+        chosen = fixed_subset(list(asked.values()), config.dump.num_heldout_prompts, config.run.seed)
+        uids = {uid for uid, question in asked.items() if question in set(chosen)}
+        subset = rows.select(batch, [row for row, uid in enumerate(rows.uids(batch)) if uid in uids])
+        if not len(subset):
+            return []
+        padded = self._padded(subset)
+        request = ScoreRequest.for_heldout_dump(objective)
+        self.teacher.score(padded, request)
+        read = self.teacher.forward_fields(scored=True, degraded=request.keep_degraded_hidden_states)
+        self.student_group.forward_tokens(rows.request(padded, read))
+        outputs = (*fields.STUDENT_OUTPUTS, *fields.TEACHER_OUTPUTS, fields.ROLLOUT_LOG_PROBS)
+        sources = SOURCES[objective.measuring.advantage]
+        rollouts = rows.load_rollouts(subset, self.eos_token_ids, [*outputs, *sources])
+        rollouts = measure(rollouts, objective.measuring)
+        if objective.distils:
+            rollouts = weigh(rollouts, objective.weighting, torch.Generator().manual_seed(config.run.seed))
+        added = rows.select(padded, [row for row in range(len(padded)) if row >= len(subset)])
+        if len(added):
+            rows.clear(added)
+        return dump_rows(rollouts, chosen, self.tokenizer)

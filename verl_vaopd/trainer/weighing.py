@@ -5,65 +5,49 @@ VA-OPD (arXiv:2605.21924) Eq. 2-6.
 
 from __future__ import annotations
 
-from dataclasses import fields
-from typing import Any
+import dataclasses
 
 import torch
-from transfer_queue import KVBatchMeta
 
 from verl_vaopd.algorithms.high_groups import high_group
 from verl_vaopd.algorithms.measuring import HighGroup, Measuring
 from verl_vaopd.algorithms.visual_advantage import divergence_gap, visual_advantage
 from verl_vaopd.algorithms.weightings import Measured, Weighting
-from verl_vaopd.trainer import rows
+from verl_vaopd.engine import fields
+from verl_vaopd.trainer.rollouts import Rollouts
 
-OF_SAMPLED_TOKEN = ("teacher_log_probs", "degraded_teacher_log_probs")
-OF_DISTRIBUTION = ("degraded_reverse_kl", "reverse_kl")
+SOURCES = {
+    "sampled": (fields.TEACHER_LOG_PROBS, fields.DEGRADED_TEACHER_LOG_PROBS),
+    "divergence_gap": (fields.DEGRADED_REVERSE_KL, fields.REVERSE_KL),
+}
+"""The per-token values that each visual advantage (`Measuring.advantage`) comes from: the teacher leaves the former in
+the queue, a pass of the student over both views the latter."""
 
 
-def advantage_scores(batch: KVBatchMeta, advantage: str) -> dict[str, torch.Tensor]:
-    """Visual advantage of rollouts whose two views have been scored.
-
-    Args:
-        batch: real rows only.
-        advantage: `sampled`: of the sampled token, from OF_SAMPLED_TOKEN. `divergence_gap`: of the whole distribution,
-            from OF_DISTRIBUTION, which a pass of the student over both views leaves in the queue.
-    Returns: padded [N, T] tensors: response_mask, visual_advantage (nats) and what it comes from.
-    """
-    names = OF_SAMPLED_TOKEN if advantage == "sampled" else OF_DISTRIBUTION
-    values: dict[str, Any] = rows.fetch(batch, ["response_mask", *names])
+def advantage_of(rollouts: Rollouts, advantage: str) -> torch.Tensor:
+    """Visual advantage [N, T] float32 nats of rollouts that have its SOURCES."""
     compute = visual_advantage if advantage == "sampled" else divergence_gap
-    first, second = (values[name] for name in names)
-    values["visual_advantage"] = compute(first, second, values["response_mask"])
-    return values
+    first, second = (rollouts.per_token[name] for name in SOURCES[advantage])
+    return compute(first, second, rollouts.response_mask)
 
 
-def advantage_and_group(batch: KVBatchMeta, measuring: Measuring) -> dict[str, torch.Tensor]:
-    """advantage_scores by the configuration's definition, and high_group [N, T] bool by its rule."""
-    values = advantage_scores(batch, measuring.advantage)
-    group = {option.name: getattr(measuring, option.name) for option in fields(HighGroup)}
-    values["high_group"] = high_group(values["visual_advantage"], values["response_mask"], **group)
-    return values
+def measure(rollouts: Rollouts, measuring: Measuring) -> Rollouts:
+    """The rollouts with visual_advantage [N, T] by the given definition, and high_group [N, T] bool by its rule."""
+    advantage = advantage_of(rollouts, measuring.advantage)
+    group = {option.name: getattr(measuring, option.name) for option in dataclasses.fields(HighGroup)}
+    high = high_group(advantage, rollouts.response_mask, **group)
+    return rollouts.adding(visual_advantage=advantage, high_group=high)
 
 
-def weigh(
-    batch: KVBatchMeta, weighting: Weighting, scores: dict[str, torch.Tensor] | None, generator: torch.Generator
-) -> dict[str, torch.Tensor]:
-    """Token weights of the method.
+def weigh(rollouts: Rollouts, weighting: Weighting, generator: torch.Generator) -> Rollouts:
+    """The rollouts with token_weights [N, T] float32.
 
     Args:
-        batch: real rows only, whole sibling groups.
-        scores: from advantage_and_group, or None for a method that needs none; the configuration is validated for it.
-        generator: for controls that leave out random tokens.
-    Returns: scores, with padded [N, T] token_weights.
+        rollouts: whole sibling groups, measured where the weighting needs it.
+        generator: for what a weighting draws at random.
     """
-    values = dict(scores) if scores is not None else rows.fetch(batch, ["response_mask"])
+    known = rollouts.per_token
     measured = Measured(
-        values["response_mask"],
-        rows.uids(batch),
-        values.get("visual_advantage"),
-        values.get("high_group"),
-        generator,
+        rollouts.response_mask, rollouts.uid, known.get("visual_advantage"), known.get("high_group"), generator
     )
-    values["token_weights"] = weighting.token_weights(measured)
-    return values
+    return rollouts.adding(token_weights=weighting.token_weights(measured))

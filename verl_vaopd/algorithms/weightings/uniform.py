@@ -18,7 +18,6 @@ class Uniform(Weighting):
     name: str = "uniform"
 
     def token_weights(self, rollouts: Measured) -> torch.Tensor:
-        """See Weighting."""
         from verl_vaopd.algorithms.spreading import uniform_weights
 
         return uniform_weights(rollouts.response_mask, rollouts.uid)

@@ -39,7 +39,7 @@ def write(options: DictConfig, student: str) -> None:
 
 
 def build_models(arguments: Sequence[str]) -> int:
-    """See generated.Generated."""
+    """See generated.MODEL_BUILDERS."""
     from verl_vaopd.data.tinygeo.build import main
 
     return main(list(arguments))
