@@ -12,11 +12,14 @@ import huggingface_hub.constants
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from tests.parsed_once import parsed_once
-from verl_vaopd.config import compose, resolvers, validate
+from verl_vaopd.config import compose, composition, resolvers, validate
 from verl_vaopd.config.checks import hardware, models
+from verl_vaopd.config.paths import verl_config_dir
 from verl_vaopd.platform import Gpu
 
 CPU = ["hardware=cpu", "dataset=tinygeo", "student=tiny", "teacher=tiny"]
@@ -84,6 +87,17 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="package", autouse=True)
 def fast_compositions() -> Iterator[None]:
     with parsed_once():
+        yield
+
+
+@pytest.fixture(scope="module")
+def verl_in_one_file(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """verl's defaults composed once and for all, where it is our recipes and keys that are combined."""
+    directory = tmp_path_factory.mktemp("verl")
+    with initialize_config_dir(str(verl_config_dir()), version_base="1.3"):
+        OmegaConf.save(hydra_compose("ppo_trainer"), directory / "ppo_trainer.yaml")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(composition, "verl_config_dir", lambda: directory)
         yield
 
 

@@ -11,6 +11,7 @@ from tests.config.conftest import CPU, no_gpus
 from verl_vaopd.config import ConfigError, compose, validate
 
 K = "actor_rollout_ref"
+pytestmark = pytest.mark.usefixtures("verl_in_one_file")
 NOT_DYNAMIC = [f"{K}.actor.use_dynamic_bsz=false", f"{K}.rollout.log_prob_micro_batch_size_per_gpu=2"]
 
 WRONG = [

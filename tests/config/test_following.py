@@ -7,6 +7,7 @@ from tests.config.conftest import CPU, no_gpus
 from verl_vaopd.config import ConfigError, compose, validate
 
 K = "actor_rollout_ref"
+pytestmark = pytest.mark.usefixtures("verl_in_one_file")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from hydra import initialize_config_dir
 from omegaconf import DictConfig, OmegaConf
 
 from tests.config.conftest import CPU, eight_gpus
-from verl_vaopd.config import ConfigError, compose, composition, recipes_dir, validate, value_types
+from verl_vaopd.config import ConfigError, compose, recipes_dir, validate, value_types
 from verl_vaopd.config.composition import verl_defaults
 from verl_vaopd.config.paths import CONFIG_DIR, GROUPS, options, verl_config_dir
 from verl_vaopd.config.resolvers import register_resolvers
@@ -139,17 +139,6 @@ def covering(choices: list[Choice], properties: Sequence[Callable[[Choice], obje
 
 POSSIBLE = covering([choice for choice in CHOICES if reason(choice) is None], INTERACTIONS)
 IMPOSSIBLE = covering([choice for choice in CHOICES if reason(choice) is not None], REASONS)
-
-
-@pytest.fixture(scope="module")
-def verl_in_one_file(tmp_path_factory):
-    """verl's defaults composed once and for all: it is our recipes that are combined."""
-    directory = tmp_path_factory.mktemp("verl")
-    with initialize_config_dir(str(verl_config_dir()), version_base="1.3"):
-        OmegaConf.save(hydra_compose("ppo_trainer"), directory / "ppo_trainer.yaml")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(composition, "verl_config_dir", lambda: directory)
-        yield
 
 
 def composed(choice: Choice) -> DictConfig:

@@ -8,6 +8,7 @@ from verl_vaopd.data.tinygeo import build, models
 from verl_vaopd.provenance import sha256_of
 
 
+@pytest.mark.slow
 def test_quick_build_writes_loadable_models_and_a_true_manifest(tmp_path):
     out = tmp_path / "models"
     out.mkdir()
