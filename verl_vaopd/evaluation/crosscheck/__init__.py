@@ -6,6 +6,6 @@
 - runners/            scripts for the interpreter of another environment; they import nothing of this package
 - outcomes.py         runs such a script; what it wrote, or an earlier run of it did
 - comparison.py       where we differ, on responses and on group metrics
-- known_*.py          the differences that are known, and why we keep them
+- known.yaml          the differences that are known, and why we keep them
 - report.py           the page docs/crosscheck.md, and a summary
 """
