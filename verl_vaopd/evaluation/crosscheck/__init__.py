@@ -1,6 +1,6 @@
 """Our scores beside those of other evaluation frameworks, for the same responses.
 
-- cases.py            what is scored: invented questions and responses (*_cases.py), or a user's responses
+- cases.py            what is scored: invented questions and responses (cases.yaml, *_cases.py), or a user's responses
 - backends.py         the frameworks: what they have to be installed, what of ours they are compared with
 - layouts.py          the files that they read
 - runners/            scripts for the interpreter of another environment; they import nothing of this package
