@@ -100,7 +100,7 @@ def make_example(split: str, seed: int, index: int) -> Example:
     if split not in SPLITS:
         raise ValueError(f"unknown tinygeo split {split!r}; expected one of {', '.join(SPLITS)}")
     rng = random.Random(f"{DATA_SOURCE} {split} {seed} {index}")
-    wording = ood.WORDING if split == "test_ood" else questions.PLAIN
+    wording = questions.OUT_OF_DOMAIN if split == "test_ood" else questions.PLAIN
     figure, sides = sample_figure(rng, split)
     if sides is None:
         question = questions.ask_any(rng, figure, wording)
