@@ -11,15 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 _CRASHES = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError)
-
-
-class NoChoice:
-    """In the place of the module `random`: a letter that would be drawn is no letter."""
-
-    @staticmethod
-    def choice(options):
-        """No option."""
-        return ""
+# In the place of the module `random`: a letter that would be drawn is no letter.
+_NO_CHOICE = SimpleNamespace(choice=lambda options: "")
 
 
 def main(directory):
@@ -152,7 +145,7 @@ def _ai2d():
 
 def _mmmu():
     utils = _task("mmmu.utils")
-    _task("_task_utils.mmmu_mcq_utils").random = NoChoice
+    _task("_task_utils.mmmu_mcq_utils").random = _NO_CHOICE
 
     def score(doc, response, replies):
         sample = utils.mmmu_process_results(doc, [response])["mmmu_acc"]
