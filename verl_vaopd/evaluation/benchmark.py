@@ -99,6 +99,8 @@ class Benchmark(ABC):
     """What writes its files, where nobody publishes any."""
     splits: ClassVar[tuple[str, ...]]
     """File names (up to the first dot or hyphen) of the split in a directory of parquet files."""
+    id_fields: ClassVar[tuple[str, ...]] = ("index",)
+    """Fields of which the first that is present is the question's id."""
     resizes: ClassVar[bool] = True
     """Whether its images are brought within the limits of pixels."""
     headline: ClassVar[str] = "accuracy"
@@ -176,8 +178,8 @@ class Benchmark(ABC):
         return (*images, self.prompt(fields))
 
     def question_id(self, fields: Fields, number: int) -> str:
-        """The published index, else the number of the row in its file, from 0."""
-        return str(fields["index"]) if is_present(fields.get("index")) else str(number)
+        """The published id, else the number of the row in its file, from 0."""
+        return next((str(fields[name]) for name in self.id_fields if is_present(fields.get(name))), str(number))
 
     def cluster(self, fields: Fields, images: Sequence[ImagePart]) -> str:
         """Which questions go together: by default those about the same images."""

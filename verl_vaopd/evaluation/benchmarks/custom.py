@@ -24,6 +24,7 @@ class Custom(Benchmark):
     name = "custom"
     title = "Custom"
     splits = ("test",)
+    id_fields = ("id",)
     protocols = ("rule",)
 
     def prompt(self, fields: Fields) -> str:
@@ -34,10 +35,6 @@ class Custom(Benchmark):
     def content(self, fields: Fields, images: Sequence[ImagePart]) -> tuple[str | ImagePart, ...]:
         """The prompt with its images in place of their marks."""
         return at_marks(self.prompt(fields), images)
-
-    def question_id(self, fields: Fields, number: int) -> str:
-        """`id`, else the number of the row."""
-        return str(fields["id"]) if is_present(fields.get("id")) else str(number)
 
     def cluster(self, fields: Fields, images: Sequence[ImagePart]) -> str:
         """`cluster`, else the images."""

@@ -5,7 +5,7 @@ Layout: hiyouga/geometry3k (test). The prompt ends as in training; only the last
 
 from collections.abc import Sequence
 
-from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Verdict, field, is_present
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Verdict, field
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
 from verl_vaopd.evaluation.benchmarks.interleave import at_marks
 
@@ -17,6 +17,7 @@ class Geo3K(Benchmark):
     title = "Geo3K"
     hub_id = "hiyouga/geometry3k"
     splits = ("test",)
+    id_fields = ("id",)
     protocols = ("rule",)
 
     def prompt(self, fields: Fields) -> str:
@@ -28,10 +29,6 @@ class Geo3K(Benchmark):
     def content(self, fields: Fields, images: Sequence[ImagePart]) -> tuple[str | ImagePart, ...]:
         """The prompt with its images in place of their marks."""
         return at_marks(self.prompt(fields), images)
-
-    def question_id(self, fields: Fields, number: int) -> str:
-        """The published id, else the number of the row."""
-        return str(fields["id"]) if is_present(fields.get("id")) else str(number)
 
     def rule(self, fields: Fields, response: str) -> Verdict:
         """The value in the last box."""

@@ -51,14 +51,11 @@ class MathVista(Benchmark):
     hub_id = "AI4Math/MathVista"
     tsv = "MathVista_MINI"
     splits = ("testmini",)
+    id_fields = ("pid", "index")
 
     def prompt(self, fields: Fields) -> str:
         """The published query: hint, question, choices. VLMEvalKit calls it `question`."""
         return str(field(fields, "query", "question"))
-
-    def question_id(self, fields: Fields, number: int) -> str:
-        """The published problem id, else the index."""
-        return str(fields["pid"]) if is_present(fields.get("pid")) else super().question_id(fields, number)
 
     def rule(self, fields: Fields, response: str) -> Verdict:
         """Letter or text of the choice; the number, exact (integer) or rounded to the precision (float); the list."""

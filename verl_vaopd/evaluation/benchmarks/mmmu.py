@@ -47,6 +47,7 @@ class MMMU(Benchmark):
     hub_id = "MMMU/MMMU"
     tsv = "MMMU_DEV_VAL"
     splits = ("validation",)
+    id_fields = ("id", "index")
 
     def prompt(self, fields: Fields) -> str:
         """VLMEvalKit's, with marks where images belong."""
@@ -60,10 +61,6 @@ class MMMU(Benchmark):
     def keeps(self, fields: Fields, images: Sequence[Any]) -> bool:
         """The validation split, where there is a column that says so."""
         return not is_present(fields.get("split")) or fields["split"] == "validation"
-
-    def question_id(self, fields: Fields, number: int) -> str:
-        """The published id, else the index."""
-        return str(fields["id"]) if is_present(fields.get("id")) else super().question_id(fields, number)
 
     def rule(self, fields: Fields, response: str) -> Verdict:
         """The letter of the final answer, or its value."""
