@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from verl_vaopd.evaluation.published import RawImage, Row, read_rows
+from verl_vaopd.evaluation.shares import accuracy, percent
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -231,27 +232,6 @@ def field(fields: Fields, *names: str) -> Any:
 def is_present(value: object) -> bool:
     """Whether a published cell holds something: not None, not empty, not the NaN that stands for an empty cell."""
     return not (value is None or value == "" or (isinstance(value, float) and math.isnan(value)))
-
-
-def accuracy(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Per cent of right rows among those with a hit; NaN if there are none."""
-    return percent(row["hit"] for row in rows if row["hit"] is not None)
-
-
-def accuracy_by(rows: Sequence[Mapping[str, Any]], key: Callable[[Fields], str | None]) -> dict[str, float]:
-    """Accuracy of each group in alphabetical order; rows whose key is None are in none."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        group = key(row)
-        if group is not None:
-            groups.setdefault(group, []).append(row)
-    return {group: accuracy(groups[group]) for group in sorted(groups)}
-
-
-def percent(values: Iterator[Any] | Sequence[Any]) -> float:
-    """100 times the mean; NaN for no values."""
-    numbers = [float(value) for value in values]
-    return 100.0 * math.fsum(numbers) / len(numbers) if numbers else math.nan
 
 
 def ask(judge: Judge | None, prompt: str) -> str | None:

@@ -18,17 +18,7 @@ from typing import Any
 
 from verl_vaopd.answers.choice import LETTERS, chosen_letter, letters_of
 from verl_vaopd.answers.equality import same_value
-from verl_vaopd.evaluation.benchmark import (
-    Benchmark,
-    Fields,
-    Judge,
-    Verdict,
-    accuracy,
-    accuracy_by,
-    ask,
-    field,
-    is_present,
-)
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, ask, field, is_present
 from verl_vaopd.evaluation.benchmarks.edit_distance import edit_distance
 from verl_vaopd.evaluation.benchmarks.mathvista_numbers import (
     decimals,
@@ -38,6 +28,7 @@ from verl_vaopd.evaluation.benchmarks.mathvista_numbers import (
     spell,
 )
 from verl_vaopd.evaluation.published import as_list, as_mapping
+from verl_vaopd.evaluation.shares import accuracy, accuracy_by
 
 _LETTER = re.compile(r"\(([a-zA-Z])\)")
 

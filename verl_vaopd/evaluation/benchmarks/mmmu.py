@@ -13,22 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from verl_vaopd.answers.choice import letters_of
-from verl_vaopd.evaluation.benchmark import (
-    Benchmark,
-    Fields,
-    ImagePart,
-    Judge,
-    Verdict,
-    accuracy,
-    accuracy_by,
-    field,
-    is_present,
-)
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Judge, Verdict, field, is_present
 from verl_vaopd.evaluation.benchmarks.choices import choice_prompt, fallback_rng, option_columns, score_by_rule
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
 from verl_vaopd.evaluation.benchmarks.interleave import at_numbers
 from verl_vaopd.evaluation.benchmarks.mmmu_official import open_is_right, read_choice, read_open
 from verl_vaopd.evaluation.published import as_list
+from verl_vaopd.evaluation.shares import accuracy, accuracy_by
 
 
 @dataclass(frozen=True)
