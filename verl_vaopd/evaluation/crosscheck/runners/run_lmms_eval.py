@@ -179,14 +179,8 @@ def _ocrbench():
 
 
 _SCORERS = {
-    "wemath": _wemath,
-    "mathvista": _mathvista,
-    "mathverse": _mathverse,
-    "hallusionbench": _hallusionbench,
-    "ai2d": _ai2d,
-    "mmmu": _mmmu,
-    "mmstar": _mmstar,
-    "ocrbench": _ocrbench,
+    scorer.__name__[1:]: scorer
+    for scorer in (_wemath, _mathvista, _mathverse, _hallusionbench, _ai2d, _mmmu, _mmstar, _ocrbench)
 }
 
 if __name__ == "__main__":
