@@ -160,7 +160,7 @@ class Benchmark(ABC):
                 continue
             images = tuple(ImagePart(raw) for raw in raw_images)
             try:
-                content = self.content(fields, images)
+                content = self.place_images(self.prompt(fields), images)
                 question = Question(self.question_id(fields, number), content, fields, self.cluster(fields, images))
             except ValueError as error:
                 raise ValueError(f"{path}: row {number}: {error}") from None
@@ -174,9 +174,10 @@ class Benchmark(ABC):
         """Whether a row of the published file is one of the benchmark's questions."""
         return True
 
-    def content(self, fields: Fields, images: Sequence[ImagePart]) -> tuple[str | ImagePart, ...]:
-        """The prompt's parts: the images, then the text."""
-        return (*images, self.prompt(fields))
+    @staticmethod
+    def place_images(text: str, images: Sequence[ImagePart]) -> tuple[str | ImagePart, ...]:
+        """The parts of the prompt with this text: the images, then the text."""
+        return (*images, text)
 
     def question_id(self, fields: Fields, number: int) -> str:
         """The published id, else the number of the row in its file, from 0."""

@@ -26,15 +26,12 @@ class Custom(Benchmark):
     splits = ("test",)
     id_fields = ("id",)
     protocols = ("rule",)
+    place_images = staticmethod(at_marks)
 
     def prompt(self, fields: Fields) -> str:
         """The question as it is, or with its options as VLMEvalKit asks."""
         question, options = str(field(fields, "question")), _options(fields)
         return choice_prompt(question, options) if options else question
-
-    def content(self, fields: Fields, images: Sequence[ImagePart]) -> tuple[str | ImagePart, ...]:
-        """The prompt with its images in place of their marks."""
-        return at_marks(self.prompt(fields), images)
 
     def cluster(self, fields: Fields, images: Sequence[ImagePart]) -> str:
         """`cluster`, else the images."""
