@@ -45,6 +45,13 @@ def whole_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
+def read_yaml(path: Path) -> Any:
+    """A table that stands beside the code that uses it."""
+    import yaml  # type: ignore[import-untyped]
+
+    return yaml.safe_load(path.read_text(encoding="utf-8"))
+
+
 def write_text(path: Path, text: str) -> None:
     """A text file in UTF-8."""
     with whole_file(path) as temporary:

@@ -200,9 +200,9 @@ def test_out_of_domain_questions_have_other_words_than_all_others(ood_examples, 
         return re.sub(r"\b[A-F]{2}\b|\d+", "_", example.question.text)
 
     assert not {scaffold(e) for e in ood_examples} & {scaffold(e) for e in examples if e.split != "test_ood"}
-    assert len({scaffold(e) for e in ood_examples}) == sum(map(len, ood.WORDING.questions.values()))
+    assert len({scaffold(e) for e in ood_examples}) == sum(map(len, questions.OUT_OF_DOMAIN.questions.values()))
     for e in ood_examples:
-        assert questions.PREAMBLE not in e.prompt and questions.INSTRUCTION not in e.prompt
+        assert questions.PLAIN.preamble not in e.prompt and questions.PLAIN.instruction not in e.prompt
         assert e.question.text in e.prompt and "\\boxed{answer}" in e.prompt
 
 

@@ -5,9 +5,9 @@ from itertools import product
 
 import pytest
 
-from verl_vaopd.evaluation.benchmark import accuracy_by
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.benchmarks.hallusionbench import HallusionBench
+from verl_vaopd.evaluation.shares import accuracy_by
 
 
 def problem(name, steps, substeps, multi):

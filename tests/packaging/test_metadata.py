@@ -101,7 +101,7 @@ def files(root: Path) -> set[str]:
 
 
 def test_wheel_holds_code_recipes_configuration_and_assets(installed):
-    expected = {name for name in tracked() if re.match(r"verl_vaopd/(config/.*\.yaml|assets/.*|.*\.py)$", name)}
+    expected = {name for name in tracked() if re.match(r"verl_vaopd/(assets/.*|.*\.(yaml|py))$", name)}
     expected |= {f"verl_vaopd/{name}" for name in tracked() if re.match(r"recipes/.*\.yaml$", name)}
     assert {"verl_vaopd/recipes/method/vaopd.yaml", "verl_vaopd/config/vaopd.yaml"} <= expected
     assert {name for name in files(installed) if ".dist-info/" not in name} == expected

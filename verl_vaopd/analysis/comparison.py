@@ -17,14 +17,12 @@ from verl_vaopd.analysis.figures import draw_comparison
 from verl_vaopd.analysis.runs import (
     Answers,
     all_validations,
-    answers_per_question,
+    configuration,
     in_common,
     read_answers,
     seconds_per_step,
     selected_validation,
-    selecting_split,
     step_metrics,
-    teacher_of,
 )
 from verl_vaopd.files import write_parquet, write_text
 from verl_vaopd.runs.validation_samples import read_samples, sample_steps
@@ -112,8 +110,9 @@ def comparison_table(
     head = ["", "seeds", "best at step", "accuracy, best", "accuracy, last", "mean VA, best", "s/step"]
     rows = [[*head, f"best, minus {first}", f"last, minus {first}"], *map(_row, results)]
     estimates = [result.accuracy_best for result in results if result.accuracy_best is not None]
+    num_samples = configuration(runs[0].path).validation.n
     caption = (
-        f"Held-out accuracy (avg@{answers_per_question(runs[0].path)}, {estimates[0].n_questions} questions) and mean "
+        f"Held-out accuracy (avg@{num_samples}, {estimates[0].n_questions} questions) and mean "
         "visual advantage (VA, nats per token):\nmean over seeds [95 % interval over questions] (lowest to highest "
         f"seed). Differences to {first} in points of accuracy,\npaired by question and seed [95 % interval over "
         "questions and seeds]. Seconds per step: median after the first."
@@ -139,7 +138,7 @@ def _cautions(results: Sequence[MethodResult], runs: Sequence[ComparedRun]) -> l
         )
     if len(results) > 2:
         found.append("Every interval is for itself: of many differences, some lie outside of 0 by chance.")
-    teachers = {run.method: teacher_of(run.path) for run in runs}
+    teachers = {run.method: configuration(run.path).teacher.path for run in runs}
     first = next(iter(teachers))
     others = [method for method, teacher in teachers.items() if teacher != teachers[first]]
     if others:
@@ -187,7 +186,7 @@ def write_comparison(
 
 def _measure(runs: Sequence[ComparedRun]) -> dict[tuple[str, int], _Measured]:
     steps = [(selected_validation(run.path)["step"], all_validations(run.path)[-1]["step"]) for run in runs]
-    split = selecting_split(runs[0].path)
+    split = configuration(runs[0].path).validation.splits[0]  # which selects checkpoints
     answers = in_common(
         read_answers(run.path, step, split) for run, pair in zip(runs, steps, strict=True) for step in pair
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from verl_vaopd.runs import events
 from verl_vaopd.runs.checkpoints import best_step, complete_steps
@@ -125,16 +125,8 @@ def seconds_per_step(run_dir: Path) -> float | None:
     return statistics.median(seconds) if seconds else None
 
 
-def selecting_split(run_dir: Path) -> str:
-    """The held-out split that checkpoints are selected on."""
-    return str(OmegaConf.load(run_dir / CONFIG).validation.splits[0])
-
-
-def teacher_of(run_dir: Path) -> str:
-    """Path of the model that visual advantage was measured with."""
-    return str(OmegaConf.load(run_dir / CONFIG).teacher.path)
-
-
-def answers_per_question(run_dir: Path) -> int:
-    """The k of avg@k."""
-    return int(OmegaConf.load(run_dir / CONFIG).validation.n)
+def configuration(run_dir: Path) -> DictConfig:
+    """The resolved configuration of a run."""
+    cfg = OmegaConf.load(run_dir / CONFIG)
+    assert isinstance(cfg, DictConfig)
+    return cfg

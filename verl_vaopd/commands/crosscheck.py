@@ -4,7 +4,7 @@
     vaopd eval crosscheck --backend lmms-eval --python ENV/bin/python --benchmark mmmu --responses responses.jsonl
     vaopd eval crosscheck --backend lmms-eval --recorded tests/data/crosscheck/lmms-eval.jsonl
 
-Without responses of the user's the synthetic cases are compared, whose differences are known (known_*.py): the exit
+Without responses of the user's the synthetic cases are compared, whose differences are known (known.yaml): the exit
 code is 1 if there are others, or fewer. With `--recorded` the outcomes of an earlier run stand in for the framework.
 """
 

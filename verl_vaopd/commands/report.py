@@ -24,6 +24,8 @@ def final_table(run_dir: str | os.PathLike[str]) -> str:
     `before` is the first and `last` the last validation; `best` is the validated complete checkpoint of the highest
     accuracy, the earliest on ties. Raises ValueError for a run without any validation.
     """
+    from verl_vaopd.stats.tables import markdown_table
+
     validations = _validations(Path(run_dir))
     by_step = {event["step"]: event for event in validations}
     best = best_step(validations, complete_steps(Path(run_dir) / CHECKPOINTS))
@@ -32,11 +34,6 @@ def final_table(run_dir: str | os.PathLike[str]) -> str:
     for name, event in rows.items():
         if event is not None:
             cells.append([name, str(event["step"]), format_share(event, "accuracy"), format_nats(event, "mean_va")])
-    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in cells
-    ]
-    lines.insert(1, "|-" + "-|-".join("-" * width for width in widths) + "-|")
     average = f"avg@{_answers_per_question(Path(run_dir))}, {validations[-1]['n_questions']} questions"
     caption = f"Held-out accuracy ({average}) and mean visual advantage (VA, nats per token), with 95 % intervals"
     missing = {name: event["n_missing"] for name, event in rows.items() if event is not None and event["n_missing"]}
@@ -44,7 +41,7 @@ def final_table(run_dir: str | os.PathLike[str]) -> str:
     if best is None:
         notes.append("No best checkpoint: none that is complete was validated.")
     notes = ["", *notes] if notes else []
-    return "\n".join([caption, "", *lines, *notes])
+    return "\n".join([caption, "", markdown_table(cells), *notes])
 
 
 def learning_curve(run_dir: str | os.PathLike[str]) -> Path:

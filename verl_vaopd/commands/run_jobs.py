@@ -14,7 +14,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from verl_vaopd.commands.jobs import Job, is_done
-from verl_vaopd.commands.supervisor import GRACE_S, TRAINING_PROCESS, Supervisor, error_excerpt
+from verl_vaopd.commands.supervisor import TRAINING_PROCESS, Supervisor, error_excerpt
 from verl_vaopd.runs import events, run_dir
 from verl_vaopd.runs.run_dir import LOG
 
@@ -39,7 +39,6 @@ def run_together(
     command_line: Sequence[str],
     tell: Callable[[Job, str | None], None],
     command: Sequence[str] = TRAINING_PROCESS,
-    grace_s: float = GRACE_S,
 ) -> Outcome:
     """Run what is not finished, in the order given, and wait for it.
 
@@ -47,7 +46,6 @@ def run_together(
         command_line: the user's.
         tell: called as each run ends, with None or the reason of its failure.
         command: starts the training process; `--keep-going` and one `--run-dir` per run are added.
-        grace_s: seconds between a signal and the end of the process by force.
     Raises:
         ValueError: before anything starts, if a directory is in use or holds another configuration.
     """
@@ -65,7 +63,7 @@ def run_together(
         # The process gets the last run's log and lock, and its directory as the last one. The lock keeps the same batch
         # from starting again before a process that lost its parent has ended.
         others = [flag for job in todo[:-1] for flag in ("--run-dir", str(job.path))]
-        with Supervisor(runs[-1], [*command, "--keep-going", *others], grace_s) as supervisor:
+        with Supervisor(runs[-1], [*command, "--keep-going", *others]) as supervisor:
             for job, offset in zip(todo, offsets, strict=True):
                 reason = _follow(job, offset, supervisor)
                 if reason is not None:

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from verl_vaopd.evaluation.published import RawImage, Row, read_rows
+from verl_vaopd.evaluation.shares import accuracy, percent
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -99,6 +100,8 @@ class Benchmark(ABC):
     """What writes its files, where nobody publishes any."""
     splits: ClassVar[tuple[str, ...]]
     """File names (up to the first dot or hyphen) of the split in a directory of parquet files."""
+    id_fields: ClassVar[tuple[str, ...]] = ("index",)
+    """Fields of which the first that is present is the question's id."""
     resizes: ClassVar[bool] = True
     """Whether its images are brought within the limits of pixels."""
     headline: ClassVar[str] = "accuracy"
@@ -157,7 +160,7 @@ class Benchmark(ABC):
                 continue
             images = tuple(ImagePart(raw) for raw in raw_images)
             try:
-                content = self.content(fields, images)
+                content = self.place_images(self.prompt(fields), images)
                 question = Question(self.question_id(fields, number), content, fields, self.cluster(fields, images))
             except ValueError as error:
                 raise ValueError(f"{path}: row {number}: {error}") from None
@@ -171,13 +174,14 @@ class Benchmark(ABC):
         """Whether a row of the published file is one of the benchmark's questions."""
         return True
 
-    def content(self, fields: Fields, images: Sequence[ImagePart]) -> tuple[str | ImagePart, ...]:
-        """The prompt's parts: the images, then the text."""
-        return (*images, self.prompt(fields))
+    @staticmethod
+    def place_images(text: str, images: Sequence[ImagePart]) -> tuple[str | ImagePart, ...]:
+        """The parts of the prompt with this text: the images, then the text."""
+        return (*images, text)
 
     def question_id(self, fields: Fields, number: int) -> str:
-        """The published index, else the number of the row in its file, from 0."""
-        return str(fields["index"]) if is_present(fields.get("index")) else str(number)
+        """The published id, else the number of the row in its file, from 0."""
+        return next((str(fields[name]) for name in self.id_fields if is_present(fields.get(name))), str(number))
 
     def cluster(self, fields: Fields, images: Sequence[ImagePart]) -> str:
         """Which questions go together: by default those about the same images."""
@@ -229,27 +233,6 @@ def field(fields: Fields, *names: str) -> Any:
 def is_present(value: object) -> bool:
     """Whether a published cell holds something: not None, not empty, not the NaN that stands for an empty cell."""
     return not (value is None or value == "" or (isinstance(value, float) and math.isnan(value)))
-
-
-def accuracy(rows: Sequence[Mapping[str, Any]]) -> float:
-    """Per cent of right rows among those with a hit; NaN if there are none."""
-    return percent(row["hit"] for row in rows if row["hit"] is not None)
-
-
-def accuracy_by(rows: Sequence[Mapping[str, Any]], key: Callable[[Fields], str | None]) -> dict[str, float]:
-    """Accuracy of each group in alphabetical order; rows whose key is None are in none."""
-    groups: dict[str, list[Mapping[str, Any]]] = {}
-    for row in rows:
-        group = key(row)
-        if group is not None:
-            groups.setdefault(group, []).append(row)
-    return {group: accuracy(groups[group]) for group in sorted(groups)}
-
-
-def percent(values: Iterator[Any] | Sequence[Any]) -> float:
-    """100 times the mean; NaN for no values."""
-    numbers = [float(value) for value in values]
-    return 100.0 * math.fsum(numbers) / len(numbers) if numbers else math.nan
 
 
 def ask(judge: Judge | None, prompt: str) -> str | None:

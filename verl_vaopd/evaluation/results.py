@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from verl_vaopd.evaluation.benchmark import PROTOCOLS, Benchmark, percent
+from verl_vaopd.evaluation.benchmark import PROTOCOLS, Benchmark
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.headline import Headline, headline
 from verl_vaopd.evaluation.scoring import read_questions, scores_path
+from verl_vaopd.evaluation.shares import percent
 from verl_vaopd.evaluation.storage import Row, read_identity, read_rows
 from verl_vaopd.stats.estimates import mean_of_present
 from verl_vaopd.stats.pass_at_k import chance_of_any, count_right, question_majority

@@ -24,7 +24,6 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from verl_vaopd.evaluation.sources.occupancy import Occupancy
@@ -57,9 +56,7 @@ class GpuIdle:
             self._thread.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._left.set()
         if self._thread is not None:
             self._thread.join()
@@ -96,11 +93,9 @@ class Speed:
         self._start = time.monotonic()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._seconds = time.monotonic() - self._start
-        self._gpus.__exit__(kind, error, traceback)
+        self._gpus.__exit__(*exception)
         if self._occupancy is not None:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(encode(self._row(self._seconds, self._occupancy)))

@@ -55,9 +55,7 @@ class CpuPlatform(PlatformBase):
         """Seed torch's generator."""
         torch.manual_seed(seed)
 
-    def manual_seed_all(self, seed: int) -> None:
-        """Seed torch's generator."""
-        torch.manual_seed(seed)
+    manual_seed_all = manual_seed
 
     def set_allocator_settings(self, settings: str) -> None:
         """No caching allocator to set."""
@@ -85,8 +83,7 @@ class CpuPlatform(PlatformBase):
     def profiler_start(self) -> None:
         """No device profiler."""
 
-    def profiler_stop(self) -> None:
-        """No device profiler."""
+    profiler_stop = profiler_start
 
     def ray_resource_name(self) -> str:
         """The Ray resource verl asks for: logical GPUs."""

@@ -4,7 +4,7 @@ Three views of the same problems: `clean`; `pixelated` (every side to a tenth an
 where the prompt states all lengths, so that nobody has to.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -57,12 +57,10 @@ def measure(
         for text, example in zip(texts, examples, strict=True)
     ]
     formed = [well_formed(text) and end for text, end in zip(texts, ended, strict=True)]
-    count: Counter[str] = Counter()
-    score: dict[str, float] = defaultdict(float)
+    of_type: dict[str, list[float]] = defaultdict(list)
     for value, example in zip(right, examples, strict=True):
-        count[example.question.type] += 1
-        score[example.question.type] += value
-    by_type = {type_: round(score[type_] / count[type_], 4) for type_ in sorted(count)}
+        of_type[example.question.type].append(value)
+    by_type = {type_: round(sum(values) / len(values), 4) for type_, values in sorted(of_type.items())}
     n = len(examples)
     return Measurement(n, sum(right) / n, sum(formed) / n, sum(lengths) / n, by_type), texts
 

@@ -13,7 +13,6 @@ import json
 import random
 import shlex
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from itertools import combinations
@@ -34,6 +33,7 @@ from verl_vaopd.provenance import sha256_of
 DATA_SOURCE = "tinygeo"
 _TENTHS = {"train": range(0, 8), "validation": range(8, 9), "test": range(9, 10)}
 _UNSEEN_ONE_IN = 12
+_ROWS_PER_GROUP = 2048
 # Counted up with every change of what is written, so that an older data set is made again and never mixed with newer.
 FORMAT_VERSION = 2
 
@@ -100,7 +100,7 @@ def make_example(split: str, seed: int, index: int) -> Example:
     if split not in SPLITS:
         raise ValueError(f"unknown tinygeo split {split!r}; expected one of {', '.join(SPLITS)}")
     rng = random.Random(f"{DATA_SOURCE} {split} {seed} {index}")
-    wording = ood.WORDING if split == "test_ood" else questions.PLAIN
+    wording = questions.OUT_OF_DOMAIN if split == "test_ood" else questions.PLAIN
     figure, sides = sample_figure(rng, split)
     if sides is None:
         question = questions.ask_any(rng, figure, wording)
@@ -238,16 +238,12 @@ def write_dataset(
     return manifest
 
 
-def _write_split(path: Path, split: str, size: int, seed: int, tokenizer: Any, rows_per_group: int = 2048) -> None:
+def _write_split(path: Path, split: str, size: int, seed: int, tokenizer: Any) -> None:
     with pq.ParquetWriter(path, SCHEMA) as writer:
-        for rows in _batches(split, size, seed, tokenizer, rows_per_group):
+        for start in range(0, size, _ROWS_PER_GROUP):
+            indices = range(start, min(start + _ROWS_PER_GROUP, size))
+            rows = [to_row(make_example(split, seed, index), tokenizer) for index in indices]
             writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
-
-
-def _batches(split: str, size: int, seed: int, tokenizer: Any, batch: int) -> Iterator[list[dict[str, Any]]]:
-    for start in range(0, size, batch):
-        indices = range(start, min(start + batch, size))
-        yield [to_row(make_example(split, seed, index), tokenizer) for index in indices]
 
 
 def _files_match(directory: Path, files: dict[str, dict[str, Any]]) -> bool:

@@ -34,22 +34,11 @@ MAX_VOCAB_SIZE = 1000
 EOS_TOKEN, PAD_TOKEN = "<|im_end|>", "<|endoftext|>"
 IMAGE_TOKEN, VIDEO_TOKEN = "<|image_pad|>", "<|video_pad|>"
 VISION_START, VISION_END = "<|vision_start|>", "<|vision_end|>"
-SPECIAL_TOKENS = [
-    PAD_TOKEN,
-    "<|im_start|>",
-    EOS_TOKEN,
-    "<|object_ref_start|>",
-    "<|object_ref_end|>",
-    "<|box_start|>",
-    "<|box_end|>",
-    "<|quad_start|>",
-    "<|quad_end|>",
-    VISION_START,
-    VISION_END,
-    "<|vision_pad|>",
-    IMAGE_TOKEN,
-    VIDEO_TOKEN,
-]
+_NAMES = (
+    "endoftext im_start im_end object_ref_start object_ref_end box_start box_end quad_start quad_end vision_start "
+    "vision_end vision_pad image_pad video_pad"
+)
+SPECIAL_TOKENS = [f"<|{name}|>" for name in _NAMES.split()]
 # Qwen's pre-tokenizer: words keep their leading space, every digit stands alone.
 SPLIT_PATTERN = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"

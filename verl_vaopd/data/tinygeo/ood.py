@@ -7,52 +7,23 @@ split, though of words that the models know (their tokenizer is made from the pl
 """
 
 import random
-from types import MappingProxyType
 
 from verl_vaopd.data.tinygeo.figures import KINDS, MAX_LENGTH, MIN_LENGTH, SHAPES, Figure, Style, draw_figure
-from verl_vaopd.data.tinygeo.questions import Wording
 
 MAX_SHORT_LENGTH = MIN_LENGTH - 1
 
 STYLE = Style(
-    colors=MappingProxyType(
-        {
-            "red": ((130, 10, 10), (240, 150, 150)),
-            "blue": ((20, 40, 130), (150, 175, 240)),
-            "green": ((10, 90, 30), (150, 220, 160)),
-            "yellow": ((115, 90, 5), (245, 220, 100)),
-            "purple": ((85, 20, 120), (205, 160, 235)),
-        }
-    ),
-    lines=MappingProxyType({"thin": 2, "thick": 6}),
+    colors={
+        "red": ((130, 10, 10), (240, 150, 150)),
+        "blue": ((20, 40, 130), (150, 175, 240)),
+        "green": ((10, 90, 30), (150, 220, 160)),
+        "yellow": ((115, 90, 5), (245, 220, 100)),
+        "purple": ((85, 20, 120), (205, 160, 235)),
+    },
+    lines={"thin": 2, "thick": 6},
     dash=5,
     max_turn=8.0,
     max_shift=0.05,
-)
-
-WORDING = Wording(
-    preamble="In the picture, the corners are named A, B, C, ... clockwise from the top left.",
-    questions=MappingProxyType(
-        {
-            "sum": (
-                "Side {p} and side {q}: what is the total length?",
-                "We want to know how long sides {p} and {q} are together.",
-            ),
-            "difference": (
-                "Side {p} and side {q}: by how much do the lengths differ?",
-                "We want to know the difference between the lengths of sides {p} and {q}.",
-            ),
-            "comparison": (
-                "Side {p} and side {q}: how long is the longer one?",
-                "We want to know the length of the longer one of sides {p} and {q}.",
-            ),
-            "missing": (
-                "A stick and side {p} have a total length of {total}. How long is the stick?",
-                "Side {p} with a stick is {total} long. How long is the stick?",
-            ),
-        }
-    ),
-    instruction="Show every step and end with \\boxed{answer}.",
 )
 
 

@@ -8,125 +8,31 @@ character spans travel with a response: `reads`, digits copied from a label of t
 
 import random
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from verl_vaopd.data.tinygeo.figures import MAX_LENGTH, Figure, corner_names
+from verl_vaopd.files import read_yaml
 
 PAIR_TYPES = ("sum", "difference", "comparison")  # these need two labels
 QUESTION_TYPES = (*PAIR_TYPES, "missing")
 _READ, _COARSE, _END = "\ue000", "\ue001", "\ue002"  # marks around spans while a response is put together
 _MARKED = re.compile(f"([{_READ}{_COARSE}])([^{_END}]*){_END}")
 
-PREAMBLE = "The corners are named A, B, C, ... clockwise from the top left."
-INSTRUCTION = "Show all steps and end with \\boxed{answer}."
-QUESTIONS = {
-    "sum": (
-        "What is the total length of sides {p} and {q}?",
-        "How long are sides {p} and {q} together?",
-        "Find the sum of the lengths of sides {p} and {q}.",
-    ),
-    "difference": (
-        "What is the difference between the lengths of sides {p} and {q}?",
-        "By how much do the lengths of sides {p} and {q} differ?",
-        "One of the sides {p} and {q} is longer. By how much?",
-    ),
-    "comparison": (
-        "What is the length of the longer one of sides {p} and {q}?",
-        "Compare sides {p} and {q}. How long is the longer side?",
-        "Which of the sides {p} and {q} is longer? Give its length.",
-    ),
-    "missing": (
-        "Side {p} and a stick have a total length of {total}. How long is the stick?",
-        "A stick laid behind side {p} makes it {total} long. How long is the stick?",
-    ),
-}
-
 
 @dataclass(frozen=True)
 class Wording:
-    """How a user asks: `{preamble} {question} {instruction}`; questions: by type, as QUESTIONS."""
+    """How a user asks: `{preamble} {question} {instruction}`; questions by type."""
 
     preamble: str
-    questions: Mapping[str, tuple[str, ...]]
+    questions: Mapping[str, Sequence[str]]
     instruction: str
 
 
-PLAIN = Wording(PREAMBLE, QUESTIONS, INSTRUCTION)
-
-OPENERS = (
-    "The picture shows a {color} {kind} drawn with a {line} outline.",
-    "We see a {color} {kind} whose outline is {line}.",
-    "The figure is a {kind}; it is filled in {color} and has a {line} outline.",
-    "In the image there is a {kind} with a {line} outline, filled in {color}.",
-)
-CORNERS = (
-    "It has {num} sides, and its corners are named {corners} in clockwise order.",
-    "Going around clockwise, the corners are {corners}, so there are {num} sides.",
-    "Its {num} corners carry the names {corners}, and every side has a label.",
-)
-GOALS = {
-    "sum": (
-        "The question asks for the total length of {p} and {q}.",
-        "We want to know how long {p} and {q} are together.",
-        "Our task is to find the sum of {p} and {q}.",
-    ),
-    "difference": (
-        "The question asks how much the lengths of {p} and {q} differ.",
-        "We want to know the difference between {p} and {q}.",
-        "Our task is to find by how much one of {p} and {q} is longer.",
-    ),
-    "comparison": (
-        "The question asks for the length of the longer one of {p} and {q}.",
-        "We want to know which one of {p} and {q} is longer, and how long it is.",
-        "Our task is to compare {p} and {q} and to give the larger length.",
-    ),
-    "missing": (
-        "The question asks what is missing from {p} to {total}.",
-        "We want to know how much {p} needs to reach {total}.",
-    ),
-}
-NEEDED = (
-    "Only what the question names matters here, the other labels are not needed.",
-    "For this we need just the labels the question names and nothing else.",
-    "The lengths of the other sides play no role for the answer.",
-)
-READS = (
-    "The label says {side} = {length}.",
-    "From the picture we read {side} = {length}.",
-    "Looking at the figure, {side} = {length}.",
-    "Here {side} = {length}.",
-)
-UNITS = (
-    "All lengths use the same unit, so we can work with the numbers directly.",
-    "No unit is given, so the plain numbers are enough.",
-    "The drawing need not be true to scale, so we trust the labels only.",
-)
-PLANS = {
-    "sum": (
-        "To find the total we add the two numbers digit by digit.",
-        "Now we add both lengths step by step, first the ones and then the tens.",
-    ),
-    "difference": (
-        "We first find the longer side and then subtract digit by digit.",
-        "To get the difference we take the smaller number away from the larger one.",
-    ),
-    "comparison": (
-        "To find the longer side we compare the two numbers digit by digit.",
-        "We compare the tens first, and the ones only if the tens are equal.",
-    ),
-    "missing": (
-        "To find what is missing we subtract the length from {total} digit by digit.",
-        "We take the length away from {total}, first the ones and then the tens.",
-    ),
-}
-CLOSERS = {
-    "sum": ("So the total length is {answer}.", "Therefore both sides together are {answer} long."),
-    "difference": ("So the lengths differ by {answer}.", "Therefore the difference is {answer}."),
-    "comparison": ("So the longer side has length {answer}.", "Therefore the larger length is {answer}."),
-    "missing": ("So the stick has length {answer}.", "Therefore the missing length is {answer}."),
-}
-FINALS = ("The final answer is \\boxed{{{answer}}}", "Final answer: \\boxed{{{answer}}}", "Answer: \\boxed{{{answer}}}")
+_TEXTS = read_yaml(Path(__file__).with_name("wording.yaml"))
+PLAIN, OUT_OF_DOMAIN = Wording(**_TEXTS["plain"]), Wording(**_TEXTS["out_of_domain"])
+_SENTENCES = _TEXTS["response"]
 
 
 @dataclass(frozen=True)
@@ -208,18 +114,20 @@ def respond(rng: random.Random, figure: Figure, question: Question) -> Response:
     corners = corner_names(figure.kind)
     coarse = {name: f"{_COARSE}{getattr(figure, name)}{_END}" for name in ("color", "kind", "line")}
     sentences = [
-        rng.choice(OPENERS).format(**coarse),
-        rng.choice(CORNERS).format(num=len(corners), corners=", ".join(corners[:-1]) + " and " + corners[-1]),
-        rng.choice(GOALS[question.type]).format(**names),
+        rng.choice(_SENTENCES["openers"]).format(**coarse),
+        rng.choice(_SENTENCES["corners"]).format(
+            num=len(corners), corners=", ".join(corners[:-1]) + " and " + corners[-1]
+        ),
+        rng.choice(_SENTENCES["goals"][question.type]).format(**names),
     ]
-    sentences.append(rng.choice(NEEDED))
+    sentences.append(rng.choice(_SENTENCES["needed"]))
     sentences += _reads(rng, figure, question)
     if question.type == "comparison":  # its arithmetic is short
-        sentences.append(rng.choice(UNITS))
-    sentences.append(rng.choice(PLANS[question.type]).format(**names))
+        sentences.append(rng.choice(_SENTENCES["units"]))
+    sentences.append(rng.choice(_SENTENCES["plans"][question.type]).format(**names))
     sentences += _work(figure, question)
-    sentences.append(rng.choice(CLOSERS[question.type]).format(**names))
-    sentences.append(rng.choice(FINALS).format(**names))
+    sentences.append(rng.choice(_SENTENCES["closers"][question.type]).format(**names))
+    sentences.append(rng.choice(_SENTENCES["finals"]).format(**names))
     return _unmark(" ".join(sentences))
 
 
@@ -234,7 +142,10 @@ def read_response(rng: random.Random, figure: Figure) -> str:
 
 def brief_response(rng: random.Random, figure: Figure, question: Question) -> str:
     """Only what must be thought: the goal, the labels needed, the arithmetic and the box."""
-    goal, final = (rng.choice(texts).format(**_names(question)) for texts in (GOALS[question.type], FINALS))
+    goal, final = (
+        rng.choice(texts).format(**_names(question))
+        for texts in (_SENTENCES["goals"][question.type], _SENTENCES["finals"])
+    )
     return _unmark(" ".join([goal, *_reads(rng, figure, question), *_work(figure, question), final])).text
 
 
@@ -249,7 +160,8 @@ def _names(question: Question) -> dict[str, object]:
 
 def _reads(rng: random.Random, figure: Figure, question: Question) -> list[str]:
     return [
-        rng.choice(READS).format(side=side, length=f"{_READ}{figure.length(side)}{_END}") for side in question.sides
+        rng.choice(_SENTENCES["reads"]).format(side=side, length=f"{_READ}{figure.length(side)}{_END}")
+        for side in question.sides
     ]
 
 

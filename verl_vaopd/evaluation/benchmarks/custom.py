@@ -24,20 +24,14 @@ class Custom(Benchmark):
     name = "custom"
     title = "Custom"
     splits = ("test",)
+    id_fields = ("id",)
     protocols = ("rule",)
+    place_images = staticmethod(at_marks)
 
     def prompt(self, fields: Fields) -> str:
         """The question as it is, or with its options as VLMEvalKit asks."""
         question, options = str(field(fields, "question")), _options(fields)
         return choice_prompt(question, options) if options else question
-
-    def content(self, fields: Fields, images: Sequence[ImagePart]) -> tuple[str | ImagePart, ...]:
-        """The prompt with its images in place of their marks."""
-        return at_marks(self.prompt(fields), images)
-
-    def question_id(self, fields: Fields, number: int) -> str:
-        """`id`, else the number of the row."""
-        return str(fields["id"]) if is_present(fields.get("id")) else str(number)
 
     def cluster(self, fields: Fields, images: Sequence[ImagePart]) -> str:
         """`cluster`, else the images."""

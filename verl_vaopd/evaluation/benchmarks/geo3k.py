@@ -3,9 +3,7 @@
 Layout: hiyouga/geometry3k (test). The prompt ends as in training; only the last balanced box counts, as there.
 """
 
-from collections.abc import Sequence
-
-from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Verdict, field, is_present
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Verdict, field
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
 from verl_vaopd.evaluation.benchmarks.interleave import at_marks
 
@@ -17,21 +15,15 @@ class Geo3K(Benchmark):
     title = "Geo3K"
     hub_id = "hiyouga/geometry3k"
     splits = ("test",)
+    id_fields = ("id",)
     protocols = ("rule",)
+    place_images = staticmethod(at_marks)
 
     def prompt(self, fields: Fields) -> str:
         """The problem, with its marks `<image>`, and the suffix of the training prompts."""
         from verl_vaopd.config.schema import DatasetConfig
 
         return str(field(fields, "problem")) + DatasetConfig.prompt_suffix
-
-    def content(self, fields: Fields, images: Sequence[ImagePart]) -> tuple[str | ImagePart, ...]:
-        """The prompt with its images in place of their marks."""
-        return at_marks(self.prompt(fields), images)
-
-    def question_id(self, fields: Fields, number: int) -> str:
-        """The published id, else the number of the row."""
-        return str(fields["id"]) if is_present(fields.get("id")) else str(number)
 
     def rule(self, fields: Fields, response: str) -> Verdict:
         """The value in the last box."""

@@ -14,18 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from verl_vaopd.answers.yes_no import said_yes_or_no
-from verl_vaopd.evaluation.benchmark import (
-    Benchmark,
-    Fields,
-    ImagePart,
-    Judge,
-    Verdict,
-    accuracy,
-    ask,
-    field,
-    is_present,
-    percent,
-)
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Judge, Verdict, ask, field, is_present
+from verl_vaopd.evaluation.shares import accuracy, percent
 
 GROUPINGS = ("official", "vlmevalkit")
 _GOLD = {"0": "No", "1": "Yes", "no": "No", "yes": "Yes"}

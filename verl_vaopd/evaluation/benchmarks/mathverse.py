@@ -13,20 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verl_vaopd.answers.choice import LETTERS, options_in_text, parse_choice
-from verl_vaopd.evaluation.benchmark import (
-    Benchmark,
-    Fields,
-    ImagePart,
-    Judge,
-    Verdict,
-    accuracy,
-    accuracy_by,
-    ask,
-    field,
-    is_present,
-)
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Judge, Verdict, ask, field, is_present
 from verl_vaopd.evaluation.benchmarks.choices import score_by_rule
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
+from verl_vaopd.evaluation.shares import accuracy, accuracy_by
 
 TEXT_ONLY = "Text Only"
 _NUM_LETTERS_UNLISTED = 4

@@ -18,17 +18,7 @@ from typing import Any
 
 from verl_vaopd.answers.choice import LETTERS, chosen_letter, letters_of
 from verl_vaopd.answers.equality import same_value
-from verl_vaopd.evaluation.benchmark import (
-    Benchmark,
-    Fields,
-    Judge,
-    Verdict,
-    accuracy,
-    accuracy_by,
-    ask,
-    field,
-    is_present,
-)
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, ask, field, is_present
 from verl_vaopd.evaluation.benchmarks.edit_distance import edit_distance
 from verl_vaopd.evaluation.benchmarks.mathvista_numbers import (
     decimals,
@@ -38,6 +28,7 @@ from verl_vaopd.evaluation.benchmarks.mathvista_numbers import (
     spell,
 )
 from verl_vaopd.evaluation.published import as_list, as_mapping
+from verl_vaopd.evaluation.shares import accuracy, accuracy_by
 
 _LETTER = re.compile(r"\(([a-zA-Z])\)")
 
@@ -51,14 +42,11 @@ class MathVista(Benchmark):
     hub_id = "AI4Math/MathVista"
     tsv = "MathVista_MINI"
     splits = ("testmini",)
+    id_fields = ("pid", "index")
 
     def prompt(self, fields: Fields) -> str:
         """The published query: hint, question, choices. VLMEvalKit calls it `question`."""
         return str(field(fields, "query", "question"))
-
-    def question_id(self, fields: Fields, number: int) -> str:
-        """The published problem id, else the index."""
-        return str(fields["pid"]) if is_present(fields.get("pid")) else super().question_id(fields, number)
 
     def rule(self, fields: Fields, response: str) -> Verdict:
         """Letter or text of the choice; the number, exact (integer) or rounded to the precision (float); the list."""

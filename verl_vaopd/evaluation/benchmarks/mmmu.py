@@ -13,22 +13,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from verl_vaopd.answers.choice import letters_of
-from verl_vaopd.evaluation.benchmark import (
-    Benchmark,
-    Fields,
-    ImagePart,
-    Judge,
-    Verdict,
-    accuracy,
-    accuracy_by,
-    field,
-    is_present,
-)
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, field, is_present
 from verl_vaopd.evaluation.benchmarks.choices import choice_prompt, fallback_rng, option_columns, score_by_rule
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
 from verl_vaopd.evaluation.benchmarks.interleave import at_numbers
 from verl_vaopd.evaluation.benchmarks.mmmu_official import open_is_right, read_choice, read_open
 from verl_vaopd.evaluation.published import as_list
+from verl_vaopd.evaluation.shares import accuracy, accuracy_by
 
 
 @dataclass(frozen=True)
@@ -47,23 +38,17 @@ class MMMU(Benchmark):
     hub_id = "MMMU/MMMU"
     tsv = "MMMU_DEV_VAL"
     splits = ("validation",)
+    id_fields = ("id", "index")
+    place_images = staticmethod(at_numbers)
 
     def prompt(self, fields: Fields) -> str:
         """VLMEvalKit's, with marks where images belong."""
         hint = str(fields["hint"]) if is_present(fields.get("hint")) else None
         return choice_prompt(str(field(fields, "question")), _options(fields), hint)
 
-    def content(self, fields: Fields, images: Sequence[ImagePart]) -> tuple[str | ImagePart, ...]:
-        """The prompt with its images in place of their marks."""
-        return at_numbers(self.prompt(fields), images)
-
     def keeps(self, fields: Fields, images: Sequence[Any]) -> bool:
         """The validation split, where there is a column that says so."""
         return not is_present(fields.get("split")) or fields["split"] == "validation"
-
-    def question_id(self, fields: Fields, number: int) -> str:
-        """The published id, else the index."""
-        return str(fields["id"]) if is_present(fields.get("id")) else super().question_id(fields, number)
 
     def rule(self, fields: Fields, response: str) -> Verdict:
         """The letter of the final answer, or its value."""

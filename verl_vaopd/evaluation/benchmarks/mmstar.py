@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verl_vaopd.answers.choice import LETTERS, options_in_text
-from verl_vaopd.evaluation.benchmark import Fields, accuracy, accuracy_by, field
+from verl_vaopd.evaluation.benchmark import Fields, field
 from verl_vaopd.evaluation.benchmarks.choices import ChoiceBenchmark, choice_prompt, option_columns
+from verl_vaopd.evaluation.shares import accuracy, accuracy_by
 
 _NUM_OPTIONS = 4
 

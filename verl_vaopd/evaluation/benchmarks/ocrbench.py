@@ -19,8 +19,9 @@ from typing import Any
 from verl_vaopd.answers.normalise import fold_wide
 from verl_vaopd.answers.response import strip_thinking
 from verl_vaopd.answers.rewards import extract_boxed
-from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, accuracy, field
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, field
 from verl_vaopd.evaluation.published import as_list
+from verl_vaopd.evaluation.shares import accuracy
 
 FORMULAS = "Handwritten Mathematical Expression Recognition"
 _OTHER_GROUPS = ("Scene Text-centric VQA", "Doc-oriented VQA", "Key Information Extraction", FORMULAS)

@@ -3,12 +3,11 @@
 Layout: test.parquet as data/tinygeo writes it, or another one of its splits.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 from verl_vaopd.answers.response import strip_thinking
 from verl_vaopd.answers.rewards import exact_match, extract_boxed
-from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Verdict, field
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Verdict, field
 from verl_vaopd.evaluation.benchmarks.interleave import at_marks
 from verl_vaopd.evaluation.published import as_mapping
 
@@ -22,14 +21,11 @@ class TinyGeo(Benchmark):
     splits = ("test",)
     resizes = False  # drawn at the size that its models read
     protocols = ("rule",)
+    place_images = staticmethod(at_marks)
 
     def prompt(self, fields: Fields) -> str:
         """The user's message, with its mark `<image>`."""
         return str(field(fields, "prompt")[0]["content"])
-
-    def content(self, fields: Fields, images: Sequence[ImagePart]) -> tuple[str | ImagePart, ...]:
-        """The prompt with its image in place of its mark."""
-        return at_marks(self.prompt(fields), images)
 
     def question_id(self, fields: Fields, number: int) -> str:
         """Split and index."""

@@ -12,18 +12,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verl_vaopd.answers.choice import options_in_text
-from verl_vaopd.evaluation.benchmark import (
-    Benchmark,
-    Fields,
-    ImagePart,
-    Judge,
-    Verdict,
-    accuracy,
-    field,
-    is_present,
-    percent,
-)
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Judge, Verdict, field, is_present
 from verl_vaopd.evaluation.benchmarks.choices import option_columns, score_by_rule
+from verl_vaopd.evaluation.shares import accuracy, percent
 
 _HINT = (
     "Now, we require you to solve a multiple-choice math question. Please briefly describe your thought process and "

@@ -15,9 +15,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from verl_vaopd.evaluation.benchmark import Judge
+from verl_vaopd.files import read_yaml
+
+TABLES: dict[str, Any] = read_yaml(Path(__file__).with_name("cases.yaml"))
+"""What the synthetic cases are made of, by kind of question or benchmark."""
 
 _ROLES = {"Final answer:": "extraction", "Digit:": "comparison", "Word:": "judgement", "Letter:": "choice"}
 

@@ -7,13 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from verl_vaopd.evaluation.benchmark import Verdict
-from verl_vaopd.evaluation.crosscheck import known_lmms_eval, known_vlmevalkit
 from verl_vaopd.evaluation.crosscheck.backends import Backend
 from verl_vaopd.evaluation.crosscheck.case import Case
-from verl_vaopd.evaluation.crosscheck.difference import Difference, matches
+from verl_vaopd.evaluation.crosscheck.difference import DIFFERENCES, Difference, matches
 from verl_vaopd.evaluation.crosscheck.outcomes import Outcome, Outcomes
-
-DIFFERENCES = (*known_vlmevalkit.DIFFERENCES, *known_lmms_eval.DIFFERENCES)
 
 _MAX_SHOWN = 50  # characters
 _TOLERANCE = 0.0051  # frameworks print percentages with two decimals

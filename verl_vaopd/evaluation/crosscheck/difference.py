@@ -1,12 +1,15 @@
 """A difference that is known: its name, why we keep it, and the synthetic cases that show it.
 
-The tables of them (known_*.py) are exact, see comparison.problems: a case that differs is named once, and one that is
+The table of them (known.yaml) is exact, see comparison.problems: a case that differs is named once, and one that is
 named differs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+
+from verl_vaopd.files import read_yaml
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,15 @@ def matches(pattern: str, case: str) -> bool:
     return case.startswith(pattern[:-1]) if pattern.endswith("*") else case == pattern
 
 
-def right(*names: str) -> tuple[str, ...]:
-    """Ways of naming an option, with the right one."""
-    return tuple(f"{name}/right" for name in names)
+DIFFERENCES = tuple(
+    Difference(
+        backend,
+        benchmark,
+        name,
+        known["reason"],
+        (*(f"{way}/right" for way in known.get("right", ())), *known.get("cases", ())),
+    )
+    for backend, benchmarks in read_yaml(Path(__file__).with_name("known.yaml")).items()
+    for benchmark, differences in benchmarks.items()
+    for name, known in differences.items()
+)

@@ -20,36 +20,9 @@ from verl_vaopd.evaluation.benchmark import is_present
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.crosscheck.backends import Backend
 from verl_vaopd.evaluation.crosscheck.case import Case
+from verl_vaopd.files import read_yaml
 
-_NEEDED = {
-    ("tsv", "wemath"): ("ID", "key", "knowledge concept", "answer"),
-    ("tsv", "mathvista"): ("question_type", "answer_type", "choices", "answer", "answer_option", "task", "skills"),
-    ("tsv", "mathverse"): ("problem_version", "question_for_eval", "answer", "metadata"),
-    ("tsv", "hallusionbench"): ("index", "category", "l2-category", "answer"),
-    ("tsv", "ai2d"): ("question", "A", "B", "answer"),
-    ("tsv", "mmmu"): ("question", "A", "B", "answer", "split"),
-    ("tsv", "mmstar"): ("question", "A", "B", "answer"),
-    ("tsv", "ocrbench"): ("category", "answer"),
-    ("hf", "wemath"): (
-        *("ID", "split", "knowledge concept", "knowledge concept description", "question", "option", "answer", "key"),
-        "question number",
-    ),
-    ("hf", "mathvista"): ("pid", "query", "question_type", "answer_type", "choices", "precision", "answer", "metadata"),
-    ("hf", "mathverse"): (
-        *("sample_index", "problem_index", "problem_version", "question", "answer", "question_type", "metadata"),
-        *("query_wo", "query_cot", "question_for_eval"),
-    ),
-    ("hf", "hallusionbench"): (
-        *("category", "subcategory", "visual_input", "set_id", "figure_id", "question_id", "question"),
-        "gt_answer_details",
-    ),
-    ("hf", "ai2d"): ("options", "answer"),
-    ("hf", "mmmu"): ("id", "question_type", "options", "answer"),
-    ("hf", "mmstar"): ("index", "answer", "category", "l2_category"),
-    ("hf", "ocrbench"): ("dataset", "question_type", "answer"),
-}
-"""Columns without which a framework cannot score, by layout and benchmark."""
-
+_NEEDED = read_yaml(Path(__file__).with_name("columns.yaml"))
 _OWN_COLUMNS = ("image", "prediction", "hit", "log", "res", "extract", "extracted", "score", "parsed", "sample")
 _IMAGE = (  # 8 x 8 pixels; cells of up to 64 characters are pointers
     "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAD0lEQVR42mP4jwMwDC0JALoev0GJ6La7AAAAAElFTkSuQmCC"
@@ -63,7 +36,7 @@ def write_inputs(backend: Backend, cases: Sequence[Case], directory: Path) -> No
         ValueError: the directory has something in it, or a question lacks a column that the framework needs.
     """
     for case in cases:
-        missing = [name for name in _NEEDED[backend.layout, case.benchmark] if name not in case.fields]
+        missing = [name for name in _NEEDED[backend.layout][case.benchmark] if name not in case.fields]
         if missing:
             raise ValueError(
                 f"{case.benchmark}: {case.id}: got no column {', '.join(map(repr, missing))}, which {backend.name} "

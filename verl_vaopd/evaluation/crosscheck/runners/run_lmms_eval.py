@@ -11,15 +11,8 @@ from pathlib import Path
 from types import SimpleNamespace
 
 _CRASHES = (AssertionError, AttributeError, IndexError, KeyError, TypeError, ValueError)
-
-
-class NoChoice:
-    """In the place of the module `random`: a letter that would be drawn is no letter."""
-
-    @staticmethod
-    def choice(options):
-        """No option."""
-        return ""
+# In the place of the module `random`: a letter that would be drawn is no letter.
+_NO_CHOICE = SimpleNamespace(choice=lambda options: "")
 
 
 def main(directory):
@@ -152,7 +145,7 @@ def _ai2d():
 
 def _mmmu():
     utils = _task("mmmu.utils")
-    _task("_task_utils.mmmu_mcq_utils").random = NoChoice
+    _task("_task_utils.mmmu_mcq_utils").random = _NO_CHOICE
 
     def score(doc, response, replies):
         sample = utils.mmmu_process_results(doc, [response])["mmmu_acc"]
@@ -186,14 +179,8 @@ def _ocrbench():
 
 
 _SCORERS = {
-    "wemath": _wemath,
-    "mathvista": _mathvista,
-    "mathverse": _mathverse,
-    "hallusionbench": _hallusionbench,
-    "ai2d": _ai2d,
-    "mmmu": _mmmu,
-    "mmstar": _mmstar,
-    "ocrbench": _ocrbench,
+    scorer.__name__[1:]: scorer
+    for scorer in (_wemath, _mathvista, _mathverse, _hallusionbench, _ai2d, _mmmu, _mmstar, _ocrbench)
 }
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from importlib import import_module, metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 _FAILED = "Failed to obtain answer via API."
 _JUDGED = "scripted"
@@ -27,30 +28,14 @@ _RESULTS = {
     "mmmu": ("_exact_matching_result", "hit"),
     "mmstar": ("_exact_matching_result", "hit"),
 }
+# In the place of the module `random`: a letter that would be drawn is no letter.
+_NO_CHOICE = SimpleNamespace(choice=lambda options: "")
 
 
-class Judge:
-    """Says what it is told; without anything to say its calls fail."""
-
-    def __init__(self, reply=None):
-        self.reply = reply
-
-    def working(self):
-        """What evaluate() wants to know before it asks."""
-        return True
-
-    def generate(self, prompt, **sampling):
-        """The reply, or what the framework takes for a failed call."""
-        return _FAILED if self.reply is None else self.reply
-
-
-class NoChoice:
-    """In the place of the module `random`: a letter that would be drawn is no letter."""
-
-    @staticmethod
-    def choice(options):
-        """No option."""
-        return ""
+def judge(reply=None):
+    """One that says what it is told; without anything to say its calls fail."""
+    said = _FAILED if reply is None else reply
+    return SimpleNamespace(working=lambda: True, generate=lambda prompt, **sampling: said)
 
 
 def main(directory):
@@ -112,15 +97,15 @@ def _tell_judges():
     for (name, function), role in _ASKS.items():
         module = vars(import_module(f"vlmeval.dataset.utils.{name}"))
         module[function] = _told(module[function], role)
-    vars(import_module("vlmeval.dataset.utils.multiple_choice"))["rd"] = NoChoice
-    vars(import_module("vlmeval.dataset.image_vqa"))["build_judge"] = lambda **settings: Judge()
+    vars(import_module("vlmeval.dataset.utils.multiple_choice"))["rd"] = _NO_CHOICE
+    vars(import_module("vlmeval.dataset.image_vqa"))["build_judge"] = lambda **settings: judge()
 
 
 def _told(original, role):
     def scored(model, line=None, item=None, **settings):
         row = item if line is None else line
         told = _TOLD[str(row["index"])]
-        return original(Judge(told.get(role)) if told else model, row, **settings)
+        return original(judge(told.get(role)) if told else model, row, **settings)
 
     return scored
 
