@@ -179,6 +179,8 @@ def test_a_divergence_takes_those_of_the_options_that_are_its_own():
         divergence_from("js", options)
     with pytest.raises(ValueError, match=r"^top_k: got 0, expected at least 1 token"):
         divergence_from("top_k", options)
+    with pytest.raises(ValueError, match=r"^top_k: got 1\.5, expected a whole number, at least 1 token"):
+        divergence_from("top_k", {"js_beta": 0.5, "top_k": 1.5})
     with pytest.raises(ValueError, match=r"^divergence: got 'kl', expected one of reverse_kl, forward_kl, js, top_k"):
         divergence_from("kl", options)
 

@@ -116,9 +116,14 @@ def require_options(options: Any) -> None:
 def require_values(cls: type, **values: Any) -> None:
     """The same for some options of a dataclass, passed by name."""
     for name, known, default in options_of(cls):
-        if name in values and not known.allows(value := values[name]):
+        if name not in values:
+            continue
+        value = values[name]
+        whole = type(default) is int and not isinstance(value, int)
+        if whole or not known.allows(value):
+            expected = f"a whole number, {known.expected}" if whole else known.expected
             raise ValueError(
-                f"{name}: got {value!r}, expected {known.expected}; e.g. {name}={known.instead_of(value, default)!r}"
+                f"{name}: got {value!r}, expected {expected}; e.g. {name}={known.instead_of(value, default)!r}"
             )
 
 
