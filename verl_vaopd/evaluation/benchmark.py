@@ -102,6 +102,10 @@ class Benchmark(ABC):
     """File names (up to the first dot or hyphen) of the split in a directory of parquet files."""
     id_fields: ClassVar[tuple[str, ...]] = ("index",)
     """Fields of which the first that is present is the question's id."""
+    cluster_fields: ClassVar[tuple[str, ...]] = ()
+    """Fields of which the first that is present is the cluster; without one, questions about the same images are."""
+    needs_image: ClassVar[bool] = False
+    """Whether rows of the published file that have no image are left out."""
     resizes: ClassVar[bool] = True
     """Whether its images are brought within the limits of pixels."""
     headline: ClassVar[str] = "accuracy"
@@ -172,7 +176,7 @@ class Benchmark(ABC):
 
     def keeps(self, fields: Fields, images: Sequence[RawImage]) -> bool:
         """Whether a row of the published file is one of the benchmark's questions."""
-        return True
+        return bool(images) or not self.needs_image
 
     @staticmethod
     def place_images(text: str, images: Sequence[ImagePart]) -> tuple[str | ImagePart, ...]:
@@ -184,8 +188,9 @@ class Benchmark(ABC):
         return next((str(fields[name]) for name in self.id_fields if is_present(fields.get(name))), str(number))
 
     def cluster(self, fields: Fields, images: Sequence[ImagePart]) -> str:
-        """Which questions go together: by default those about the same images."""
-        return " ".join(image.raw.key for image in images) or str(field(fields, "question"))
+        """Which questions go together."""
+        named = [str(fields[name]) for name in self.cluster_fields if is_present(fields.get(name))]
+        return named[0] if named else " ".join(image.raw.key for image in images) or str(field(fields, "question"))
 
     def aggregate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Metrics of ONE pass: average them over passes, never the hits before them.

@@ -6,11 +6,11 @@ list) for multiple choice, of which `answer` is the letter or the text; `id`; an
 independent of each other. `answer` may be a list: one of it is enough.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from verl_vaopd.answers.choice import letters_of
-from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Verdict, field, is_present
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Verdict, field, is_present
 from verl_vaopd.evaluation.benchmarks.choices import choice_prompt, score_by_rule
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
 from verl_vaopd.evaluation.benchmarks.interleave import at_marks
@@ -25,6 +25,7 @@ class Custom(Benchmark):
     title = "Custom"
     splits = ("test",)
     id_fields = ("id",)
+    cluster_fields = ("cluster",)
     protocols = ("rule",)
     place_images = staticmethod(at_marks)
 
@@ -32,10 +33,6 @@ class Custom(Benchmark):
         """The question as it is, or with its options as VLMEvalKit asks."""
         question, options = str(field(fields, "question")), _options(fields)
         return choice_prompt(question, options) if options else question
-
-    def cluster(self, fields: Fields, images: Sequence[ImagePart]) -> str:
-        """`cluster`, else the images."""
-        return str(fields["cluster"]) if is_present(fields.get("cluster")) else super().cluster(fields, images)
 
     def rows(self, path: Path) -> Iterator[Row]:
         """Of a JSONL file, or as published files are read; images by their paths."""

@@ -38,6 +38,7 @@ class HallusionBench(Benchmark):
     hub_id = "lmms-lab/HallusionBench"
     tsv = "HallusionBench"
     splits = ("image",)
+    needs_image = True
     headline = "mean"
     headline_parts = explained_by = ("aAcc", "fAcc", "qAcc")
 
@@ -48,10 +49,6 @@ class HallusionBench(Benchmark):
     def prompt(self, fields: Fields) -> str:
         """The question and nothing else."""
         return str(field(fields, "question"))
-
-    def keeps(self, fields: Fields, images: Sequence[Any]) -> bool:
-        """Those with a figure."""
-        return bool(images)
 
     def question_id(self, fields: Fields, number: int) -> str:
         """Category, subcategory, set, figure, question."""

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verl_vaopd.answers.choice import LETTERS, options_in_text, parse_choice
-from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Judge, Verdict, ask, field, is_present
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, ask, field
 from verl_vaopd.evaluation.benchmarks.choices import score_by_rule
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
 from verl_vaopd.evaluation.shares import accuracy, accuracy_by
@@ -31,23 +31,16 @@ class MathVerse(Benchmark):
     hub_id = "AI4Math/MathVerse"
     tsv = "MathVerse_MINI"
     splits = ("testmini",)
+    cluster_fields = ("problem_index",)  # of all its versions
+    needs_image = True  # the five versions with a figure
 
     def prompt(self, fields: Fields) -> str:
         """`query_wo`, which the leaderboard's scores are for; VLMEvalKit's `question` where that is missing."""
         return str(field(fields, "query_wo", "question"))
 
-    def keeps(self, fields: Fields, images: Sequence[Any]) -> bool:
-        """The five versions with a figure."""
-        return bool(images)
-
     def question_id(self, fields: Fields, number: int) -> str:
         """The published sample index."""
         return str(field(fields, "sample_index", "index"))
-
-    def cluster(self, fields: Fields, images: Sequence[ImagePart]) -> str:
-        """The problem, in all its versions; the image where the row does not say which."""
-        known = is_present(fields.get("problem_index"))
-        return str(fields["problem_index"]) if known else super().cluster(fields, images)
 
     def rule(self, fields: Fields, response: str) -> Verdict:
         """The letter of the final answer, or its value."""
