@@ -61,11 +61,7 @@ SCORERS: dict[str, Callable[[str, str], bool]] = {"exact_match": exact_match, "t
 
 
 def compute_score(
-    data_source: str,
-    solution_str: str,
-    ground_truth: str,
-    extra_info: dict[str, Any] | None = None,
-    **kwargs: Any,
+    data_source: str, solution_str: str, ground_truth: str, extra_info: dict[str, Any] | None = None, **kwargs: Any
 ) -> dict[str, float]:
     """Score one response, with the signature verl calls.
 

@@ -72,8 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser(
-        _RUN,
-        help="evaluate a model; the word may be left out: vaopd eval model=DIR benchmarks=all n=8",
+        _RUN, help="evaluate a model; the word may be left out: vaopd eval model=DIR benchmarks=all n=8"
     )
     command.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="see --keys")
     command.add_argument("--keys", action="store_true", help="print all keys with their defaults and start nothing")

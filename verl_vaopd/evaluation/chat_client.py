@@ -43,12 +43,7 @@ class ChatClient:
     """
 
     def __init__(
-        self,
-        endpoint: str,
-        key_env: str,
-        timeout: float,
-        attempts: int,
-        sleep: Callable[[float], None] = time.sleep,
+        self, endpoint: str, key_env: str, timeout: float, attempts: int, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self.endpoint = endpoint.rstrip("/")
         self._key_env = key_env

@@ -79,10 +79,7 @@ def _sample(settings: DictConfig, paths: Mapping[str, Path], out: Path, model: M
         stack.callback(source.close)
         requests = itertools.chain.from_iterable(part.requests(settings) for part in parts.values())
         num_failed = 0
-        with (
-            Speed(out / SPEED, source.occupancy, source.num_gpus) as speed,
-            _bar("sampling", wanted, present) as bar,
-        ):
+        with Speed(out / SPEED, source.occupancy, source.num_gpus) as speed, _bar("sampling", wanted, present) as bar:
             for group in source.responses(requests):
                 for name, part in parts.items():
                     part.store([response for response in group if response.benchmark == name])

@@ -186,12 +186,7 @@ SCHEMA = pa.schema(
 
 
 def write_dataset(
-    out_dir: str | Path,
-    seed: int,
-    num_train: int,
-    num_validation: int,
-    num_test: int,
-    tokenizer: Any,
+    out_dir: str | Path, seed: int, num_train: int, num_validation: int, num_test: int, tokenizer: Any
 ) -> dict[str, Any]:
     """Write train, validation and the three test splits (`num_test` rows each) as parquet, with a manifest.json.
 

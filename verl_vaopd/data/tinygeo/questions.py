@@ -64,11 +64,7 @@ class Response:
 
 
 def ask(
-    rng: random.Random,
-    figure: Figure,
-    type_: str,
-    sides: tuple[str, ...] | None = None,
-    wording: Wording = PLAIN,
+    rng: random.Random, figure: Figure, type_: str, sides: tuple[str, ...] | None = None, wording: Wording = PLAIN
 ) -> Question:
     """Word a question of the given type about `sides`: two of them, one for "missing"; drawn from `rng` if None.
 

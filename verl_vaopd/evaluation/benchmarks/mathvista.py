@@ -20,13 +20,7 @@ from verl_vaopd.answers.choice import LETTERS, chosen_letter, letters_of
 from verl_vaopd.answers.equality import same_value
 from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, ask, field, is_present
 from verl_vaopd.evaluation.benchmarks.edit_distance import edit_distance
-from verl_vaopd.evaluation.benchmarks.mathvista_numbers import (
-    decimals,
-    final_number,
-    final_numbers,
-    rounds_to,
-    spell,
-)
+from verl_vaopd.evaluation.benchmarks.mathvista_numbers import decimals, final_number, final_numbers, rounds_to, spell
 from verl_vaopd.evaluation.published import as_list, as_mapping
 from verl_vaopd.evaluation.shares import accuracy, accuracy_by
 
