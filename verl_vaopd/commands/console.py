@@ -79,7 +79,9 @@ class Console:
         validation = self._validations.pop(step, None)
         self.print(step_line(step, total, event["metrics"], validation, seconds))
         if self._is_terminal and self.step is None:
-            self._replace_bar(step, total)
+            if self._bar is not None:
+                self._bar.close()
+            self._bar = tqdm(total=total, initial=step, unit="step", file=self._stream, dynamic_ncols=True, leave=False)
         self.step, self.total = step, total
         if self._bar is not None:
             self._bar.update(step - self._bar.n)
@@ -109,11 +111,6 @@ class Console:
         self.print(
             f"held-out accuracy {when}: {format_share(event, 'accuracy')} | mean VA {format_nats(event, 'mean_va')}"
         )
-
-    def _replace_bar(self, done: int, total: int) -> None:
-        if self._bar is not None:
-            self._bar.close()
-        self._bar = tqdm(total=total, initial=done, unit="step", file=self._stream, dynamic_ncols=True, leave=False)
 
     def _draw(self) -> None:
         self._drawn = self._clock()

@@ -68,8 +68,7 @@ class Supervisor:
 
     def alive(self) -> bool:
         """Whether the child runs; hands on signals received since the last call."""
-        running = self._child.poll() is None
-        if not running:
+        if self._child.poll() is not None:
             return False
         for number in self._received[self._forwarded :]:
             if self._forwarded == 0:

@@ -85,10 +85,7 @@ def read(path: str | os.PathLike[str]) -> list[dict[str, Any]]:
     Raises ValueError for a complete line that is not JSON, which no crash produces.
     """
     path = Path(path)
-    if not path.exists():
-        return []
-    events, _ = _parse(path.read_bytes(), path)
-    return events
+    return _parse(path.read_bytes(), path)[0] if path.exists() else []
 
 
 def steps(path: str | os.PathLike[str]) -> list[dict[str, Any]]:

@@ -88,11 +88,10 @@ def backend_named(name: str) -> Backend:
     return BACKENDS[name]
 
 
-def check_benchmark(name: str) -> str:
-    """The name. Raises ValueError if there is nothing to cross-check."""
+def check_benchmark(name: str) -> None:
+    """Raises ValueError if there is nothing to cross-check."""
     if name not in PAPER:
         raise ValueError(f"--benchmark: got {name!r}, expected one of {', '.join(PAPER)}")
-    return name
 
 
 def check_interpreter(backend: Backend, python: str) -> str:
