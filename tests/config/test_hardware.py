@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from verl_vaopd.config import ConfigError, default_overrides, gpu_names, groups, with_default_groups
+from verl_vaopd.config import ConfigError, gpu_names, groups, with_default_groups
 from verl_vaopd.config.checks import hardware
 from verl_vaopd.platform import Gpu
 
@@ -38,13 +38,13 @@ def test_the_cpu_build_of_vllm(tmp_path, monkeypatch, name, version, expected):
     ],
 )
 def test_default_recipes(count, recipes):
-    assert default_overrides([A100] * count) == recipes
+    assert with_default_groups([], lambda: [A100] * count) == recipes
 
 
 @pytest.mark.parametrize("count", [2, 4, 7])
 def test_no_recipe_for_other_numbers(count):
     with pytest.raises(ConfigError, match=f"hardware=a100x8 trainer.n_gpus_per_node={count}"):
-        default_overrides([A100] * count)
+        with_default_groups([], lambda: [A100] * count)
 
 
 def test_recipes_follow_the_gpus_that_the_process_may_use(monkeypatch):

@@ -28,6 +28,8 @@ class Divergence:
     """Whether the teacher's probabilities enter."""
     stands_for_reverse_kl: ClassVar[bool] = False
     """A cheaper stand-in for the reverse KL, whose gradient it does not have; docs/methods.md says which it has."""
+    blindness: ClassVar[str] = ""
+    """Of a stand-in over the vocabulary: what it does not see."""
 
     def __post_init__(self) -> None:
         require_options(self)
@@ -109,6 +111,7 @@ class TopKReverseKL(VocabularyDivergence):
 
     name = "top_k"
     stands_for_reverse_kl = True
+    blindness = "beyond the teacher's {top_k} likeliest tokens it sees one bucket"
     top_k: int = option(
         32, "Teacher's tokens that `top_k` tells apart; all others are one bucket.", unit="token", at_least=1
     )

@@ -3,7 +3,7 @@
 import importlib.metadata
 import platform
 
-from verl_vaopd.config import default_overrides, gpu_names
+from verl_vaopd.config import with_default_groups
 from verl_vaopd.platform import is_cpu, verify_registration
 from verl_vaopd.provenance import hardware, package_versions, source_version
 
@@ -28,7 +28,7 @@ def describe() -> str:
         f"  {machine['cpu']}, {machine['cpu_cores']} cores, {machine['memory_gib']} GiB memory",
         *(f"  GPU {number}: {gpu}" for number, gpu in enumerate(machine["gpus"])),
         *(["  no GPU"] if not machine["gpus"] else []),
-        f"  `vaopd train` without overrides means: {' '.join(default_overrides(gpu_names()))}",
+        f"  `vaopd train` without overrides means: {' '.join(with_default_groups([]))}",
         "plugins",
     ]
     for group, name in ENTRY_POINTS:

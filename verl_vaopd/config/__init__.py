@@ -4,10 +4,9 @@ Imports neither torch nor verl, so that a mistake is reported in seconds.
 """
 
 from verl_vaopd.config.cautions import cautions
-from verl_vaopd.config.checks.models import check_tokenizers
 from verl_vaopd.config.composition import compose
 from verl_vaopd.config.errors import ConfigError, Problem
-from verl_vaopd.config.groups import default_overrides, gpu_names, with_default_groups
+from verl_vaopd.config.groups import gpu_names, with_default_groups
 from verl_vaopd.config.paths import recipes_dir
 from verl_vaopd.config.validation import validate
 
@@ -15,9 +14,7 @@ __all__ = [
     "ConfigError",
     "Problem",
     "cautions",
-    "check_tokenizers",
     "compose",
-    "default_overrides",
     "gpu_names",
     "recipes_dir",
     "validate",

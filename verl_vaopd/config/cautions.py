@@ -17,7 +17,7 @@ def cautions(cfg: DictConfig) -> list[str]:
     if isinstance(divergence, SampledDivergence):
         reasons = _biases_of_sampled_tokens(cfg)
     else:
-        reasons = [f"beyond the teacher's {loss.top_k} likeliest tokens it sees one bucket"]
+        reasons = [divergence.blindness.format(**vars(divergence))]
     return [f"loss.divergence={loss.divergence} has not the gradient of the reverse KL: {'; '.join(reasons)}"]
 
 

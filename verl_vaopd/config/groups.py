@@ -19,19 +19,13 @@ def gpu_names() -> list[str]:
     return [gpu.name for gpu in probe_gpus()]
 
 
-def default_overrides(gpu_names: Sequence[str]) -> list[str]:
-    """Recipes for a machine with these GPUs.
-
-    Raises:
-        ConfigError: no recipe fits this number of GPUs.
-    """
-    return _lines(_defaults({}, gpu_names))
-
-
 def with_default_groups(overrides: Sequence[str], gpu_names: Callable[[], Sequence[str]] = gpu_names) -> list[str]:
     """The user's overrides, preceded by a default for each group that they do not choose.
 
     The defaults follow the user's `hardware=` where it is given; the machine is looked at only where it is not.
+
+    Raises:
+        ConfigError: no recipe fits this number of GPUs.
     """
     parsed = [parse(override) for override in overrides]
     chosen = {override.key_or_group: str(override.value()) for override in parsed if is_group(override)}

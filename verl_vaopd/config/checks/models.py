@@ -44,20 +44,12 @@ def check_models(cfg: DictConfig, findings: Findings) -> None:
         _check_positions(cfg, {"student": student, "teacher": teacher}, findings)
 
 
-def check_tokenizers(student_path: str | Path, teacher_path: str | Path) -> None:
-    """Raise ConfigError unless two local model directories have the same tokenizer and image geometry.
+def compatibility_problems(student: Path, teacher: Path) -> list[Problem]:
+    """What keeps the teacher from scoring the student's tokens and images.
 
     Compared: vocabulary, merges and added tokens of tokenizer.json; ids of the image tokens, and the patch geometry,
     of config.json. Heads may be padded differently.
     """
-    problems = compatibility_problems(Path(student_path), Path(teacher_path))
-    if problems:
-        raise ConfigError(problems)
-
-
-def compatibility_problems(student: Path, teacher: Path) -> list[Problem]:
-    """What keeps the teacher from scoring the student's tokens and images."""
-    differences = list(_differences(student, teacher))
     return [
         Problem(
             "student and teacher do not read the same tokens and image patches",
@@ -65,7 +57,7 @@ def compatibility_problems(student: Path, teacher: Path) -> list[Problem]:
             expected="one tokenizer and one image geometry for both: the KL compares them token by token",
             fix=f"choose a teacher of the student's family (student {student}, teacher {teacher})",
         )
-        for difference in differences
+        for difference in _differences(student, teacher)
     ]
 
 
