@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 import functools
+import pickle
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,8 +22,8 @@ def parsed_once() -> Iterator[None]:
         if isinstance(file, str | Path):
             return load(file)
         if file.name not in cache:
-            cache[file.name] = load(file)
-        return copy.deepcopy(cache[file.name])
+            cache[file.name] = pickle.dumps(load(file))
+        return pickle.loads(cache[file.name])  # three times as fast as a deep copy
 
     OmegaConf.load = staticmethod(cached)
     parse, omegaconf.base.parse = omegaconf.base.parse, functools.cache(omegaconf.base.parse)
