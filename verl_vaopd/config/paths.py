@@ -37,8 +37,8 @@ def weighting_of_method(method: str) -> str:
 
 def method_with_weighting(weighting: str) -> str:
     """The method of VA-OPD's weighting, or the first whose recipe chooses another one."""
-    methods = [method for method in options("method") if weighting_of_method(method) == weighting]
-    return "vaopd" if "vaopd" in methods else methods[0] if methods else "opd"
+    methods = ("vaopd", *options("method"))
+    return next((method for method in methods if weighting_of_method(method) == weighting), "opd")
 
 
 @cache

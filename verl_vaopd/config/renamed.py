@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
+from verl_vaopd.config.errors import as_written
 from verl_vaopd.config.overrides import parse
 from verl_vaopd.config.paths import weighting_of_method
 from verl_vaopd.config.schema import WEIGHTING
@@ -49,11 +49,9 @@ def _single_keys(override: str) -> list[str]:
     if not override.lstrip("+").startswith("vaopd="):
         return [override]
     value = parse(override).value()
-    return [f"vaopd.{name}={_text(each)}" for name, each in value.items()] if isinstance(value, Mapping) else [override]
-
-
-def _text(value: Any) -> str:
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+    if not isinstance(value, Mapping):
+        return [override]
+    return [f"vaopd.{name}={as_written(each)}" for name, each in value.items()]
 
 
 def _renamed(word: str) -> str:
