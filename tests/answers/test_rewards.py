@@ -2,7 +2,8 @@
 
 import pytest
 
-from verl_vaopd.answers.rewards import compute_score, extract_boxed, well_formed
+from verl_vaopd.answers.rewards import extract_boxed, well_formed
+from verl_vaopd.data.scoring import compute_score
 
 
 @pytest.mark.parametrize(

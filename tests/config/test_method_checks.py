@@ -33,7 +33,6 @@ def of(method):
         ("opd", {"loss.top_k": 0}, "loss.top_k"),
         ("opd", {"loss.divergence": "nll"}, "own samples teaches nothing"),
         ("opd_mask_low", {"method.degraded_view": False}, "token weights need visual advantage"),
-        ("vaopd", {"loss.divergence": None, "loss.reward_coef": 1.0}, "token weights weigh a divergence"),
         ("opd", {"vaopd.advantage": "divergence_gap"}, "needs the degraded view"),
         ("opd", {"papo.perception_coef": 0.1}, "PAPO's terms stand beside a policy loss"),
         ("opd", {f"{K}.actor.use_kl_loss": True}, "use_kl_loss cannot be changed"),

@@ -59,6 +59,14 @@ def test_the_degraded_view_is_scored_where_the_weights_need_it():
         (["method=opd", "vaopd.mask=low"], Masked(which="low")),
         (["method=opd_mask_high", "vaopd.mask_frac=0.2"], Masked(frac=0.2)),
         (["method=opd", "vaopd.mask=null"], Uniform()),
+        (["method=opd_mask_high", "vaopd.mask=null"], Uniform()),
+        (["method=opd_mask_low", "vaopd.token_grouping=false"], Masked(which="low")),
+        (["vaopd.rollout_weighting=false", "vaopd.token_grouping=false", "vaopd.mask=high"], Masked()),
+        (["method=opd", "vaopd.token_grouping=true"], VisualAdvantage(rollout_weighting=False)),
+        (["method=opd", "vaopd.token_grouping=false"], Uniform()),
+        (["++vaopd.high_coef=0.7"], VisualAdvantage(high_coef=0.7)),
+        (["vaopd={high_coef: 0.7, high_frac: 0.3, rollout_weighting: false}"],
+         VisualAdvantage(high_coef=0.7, rollout_weighting=False)),
     ],
 )  # fmt: skip
 def test_keys_that_were_documented_stay_valid(given, expected):
@@ -84,6 +92,20 @@ def test_an_option_of_another_weighting_is_refused_and_its_method_named(given, o
         compose([*CPU, *given])
     (problem,) = error.value.problems
     assert problem.fix.startswith(f"weighting={owner}, or method={method}")
+
+
+def test_a_weighting_needs_a_divergence_to_weigh():
+    for given in (["method=grpo", "weighting=masked"], ["loss.divergence=null", "weighting.high_coef=0.7"]):
+        with pytest.raises(ConfigError, match="token weights weigh a divergence, and there is none"):
+            composed(*given)
+    # Left alone, it is in nobody's way.
+    assert not composed("loss.divergence=null", "loss.reward_coef=1").method.degraded_view
+
+
+@pytest.mark.parametrize("method", ["opd_mask_low", "vaopd_token_only"])
+@pytest.mark.parametrize("weighting", ["uniform", "visual_advantage", "masked_random"])
+def test_any_weighting_takes_the_place_of_a_methods_own(method, weighting):
+    assert composed(f"method={method}", f"weighting={weighting}").weighting.name == weighting.removesuffix("_random")
 
 
 @pytest.mark.parametrize("name", WEIGHTINGS)

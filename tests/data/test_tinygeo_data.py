@@ -12,7 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from verl_vaopd.answers.rewards import compute_score, extract_boxed, well_formed
+from verl_vaopd.answers.rewards import extract_boxed, well_formed
+from verl_vaopd.data.scoring import compute_score
 from verl_vaopd.data.tinygeo import dataset, figures, ood, questions
 from verl_vaopd.data.tinygeo.build import ASSETS
 from verl_vaopd.data.tinygeo.models import build_processor, build_tokenizer, load_tokenizer

@@ -76,6 +76,8 @@ def fused_divergence(
         ValueError: shapes or dtypes that do not fit, vocab_size or chunk_size out of range, token_ids of another shape,
             not integer or outside the vocabulary, NaN or infinity (but see divergence.top_k_reverse_kl for -inf).
     """
+    if not isinstance(divergence, VocabularyDivergence):
+        raise ValueError(f"divergence: got {divergence!r}, expected one over the vocabulary, such as ReverseKL()")
     checks.require_hidden_and_head("student_hidden", student_hidden, "student_head", student_head)
     checks.require_hidden_and_head("teacher_hidden", teacher_hidden, "teacher_head", teacher_head)
     num_tokens = len(student_hidden)

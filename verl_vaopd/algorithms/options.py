@@ -29,6 +29,7 @@ class Option:
         choices: the words that are allowed; a function where they are known later. Empty: any.
         at_least, above, at_most, below: limits of a number. A number must be finite.
         nullable: None is allowed.
+        example: a number to propose where the default is None.
     """
 
     meaning: str
@@ -39,6 +40,7 @@ class Option:
     at_most: float | None = None
     below: float | None = None
     nullable: bool = False
+    example: float | None = None
 
     @property
     def words(self) -> tuple[str, ...]:
@@ -83,9 +85,10 @@ class Option:
         return f"{text}, or null" if self.nullable and text else text
 
     def instead_of(self, value: Any, default: Any) -> Any:
-        """A value that is allowed: the word most like `value`, else the default."""
-        close = difflib.get_close_matches(str(value), self.words, n=1, cutoff=0.4)
-        return close[0] if close else default
+        """A value that is allowed: the word that `value` is part of or most like, else the default or the example."""
+        part_of = [word for word in self.words if str(value) in word]
+        close = part_of or difflib.get_close_matches(str(value), self.words, n=1)
+        return close[0] if close else self.example if default is None else default
 
 
 def option(default: Any, meaning: str, **limits: Any) -> Any:

@@ -1,12 +1,6 @@
-"""Answer verification: verl's custom reward function (`custom_reward_function.path`, `.name=compute_score`).
-
-Every data source has its own rule in `SCORERS`; there is no rule for an unknown one. Distillation does not train on
-these scores: they monitor rollouts and measure held-out accuracy.
-"""
+"""Answers in a box: finding them, and whether they are the right ones. data/scoring.py says whose rule is which."""
 
 import re
-from collections.abc import Callable
-from typing import Any
 
 # A box opens, an escaped character (which opens and closes nothing), or any brace.
 _BRACES = re.compile(r"\\(?:boxed|fbox)\s{0,4}\{|\\.|[{}]", re.DOTALL)
@@ -54,29 +48,6 @@ def exact_match(solution: str, ground_truth: str) -> bool:
     """Whether the last box holds the ground truth, white space aside."""
     answer = extract_boxed(solution)
     return answer is not None and _normalized(answer) == _normalized(ground_truth)
-
-
-SCORERS: dict[str, Callable[[str, str], bool]] = {"exact_match": exact_match, "tinygeo": exact_match}
-"""The rule of every `data_source`. Data of your own name a rule itself, such as exact_match."""
-
-
-def compute_score(
-    data_source: str, solution_str: str, ground_truth: str, extra_info: dict[str, Any] | None = None, **kwargs: Any
-) -> dict[str, float]:
-    """Score one response, with the signature verl calls.
-
-    Returns: "score", 1.0 if right, else 0.0, and the same as "acc", the name under which verl reports validation;
-        "well_formed", 1.0 if exactly one box with content, else 0.0.
-    Raises:
-        ValueError: if no rule is known for the data source.
-    """
-    if data_source not in SCORERS:
-        raise ValueError(
-            f"no reward is defined for data_source {data_source!r}; expected one of {sorted(SCORERS)}; "
-            "add its rule to verl_vaopd.answers.rewards.SCORERS"
-        )
-    right = SCORERS[data_source](solution_str, ground_truth)
-    return {"score": float(right), "acc": float(right), "well_formed": float(well_formed(solution_str))}
 
 
 def _normalized(answer: str) -> str:

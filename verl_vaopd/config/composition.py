@@ -12,7 +12,6 @@ from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -22,6 +21,7 @@ from verl_vaopd.algorithms.weightings import WEIGHTINGS
 from verl_vaopd.config import value_types
 from verl_vaopd.config.errors import ConfigError, Problem, closest, closest_keys, listing
 from verl_vaopd.config.following import follow
+from verl_vaopd.config.overrides import is_group, parse
 from verl_vaopd.config.paths import (
     CONFIG_DIR,
     DEFAULTED_GROUPS,
@@ -31,7 +31,7 @@ from verl_vaopd.config.paths import (
     recipes_dir,
     verl_config_dir,
 )
-from verl_vaopd.config.renamed import in_present_words
+from verl_vaopd.config.renamed import MASK, MOVED, in_present_words
 from verl_vaopd.config.resolvers import register_resolvers
 from verl_vaopd.config.schema import WEIGHTING, register_schema
 
@@ -60,6 +60,9 @@ def compose(overrides: Sequence[str] = ()) -> DictConfig:
         _raise_if([problem for override in values for problem in _value_problems(override, known, verl)])
         cfg = _compose(parsed) if values else base
     _raise_if(value_types.type_problems(value_types.flat(cfg) if values else known, verl))
+    weighed = [override for override in parsed if override.key_or_group.split(".")[0] == WEIGHTING]
+    if weighed and cfg.loss.divergence is None and cfg.weighting.name != "uniform":
+        raise ConfigError(_nothing_to_weigh(weighed))
     entries = (value_types.entries(override.key_or_group, override.value()) for override in values)
     follow(cfg, {key for of_override in entries for key, _ in of_override})
     return cfg
@@ -70,40 +73,6 @@ def verl_defaults() -> Mapping[str, Any]:
     """verl's own configuration, flat: its keys, and the values that stand in for types."""
     with initialize_config_dir(str(verl_config_dir()), version_base="1.3"):
         return value_types.flat(hydra_compose("ppo_trainer"))
-
-
-def parse(override: str) -> Override:
-    """One override, read as Hydra reads it. Raises ConfigError."""
-    try:
-        parsed = OverridesParser.create().parse_override(override)
-    except HydraException as error:
-        raise ConfigError(
-            Problem(
-                f"cannot read the override {override!r}",
-                got=" ".join(str(error).split()),
-                expected="key=value, group=option, +key=value, ++key=value or ~key",
-                fix="quote special characters for the shell and for Hydra: 'key=\"a,b=c\"'",
-            )
-        ) from error
-    if parsed.is_sweep_override() or parsed.is_hydra_override():
-        raise ConfigError(
-            Problem(
-                f"cannot use the override {override!r}",
-                got="a sweep over several values" if parsed.is_sweep_override() else "a setting of Hydra's own",
-                expected="one value of one key of the job; runs are placed by run.root and run.name",
-                fix="`vaopd compare` trains several methods and seeds; write lists as 'key=[a,b]', and quote commas "
-                "that belong to a value"
-                if parsed.is_sweep_override()
-                else "leave it out",
-            )
-        )
-    return parsed
-
-
-def is_group(override: Override) -> bool:
-    """Whether it chooses a group's option, ours or verl's, rather than setting a value."""
-    key = override.key_or_group
-    return key in GROUPS or (override.package is not None) or (verl_config_dir() / key).is_dir()
 
 
 def _compose(overrides: Iterable[Override]) -> DictConfig:
@@ -175,7 +144,7 @@ def _value_problems(override: Override, known: Mapping[str, Any], verl: Mapping[
         return [_other_weighting(override, known)]
     # Nothing reads a key that our own sections do not have.
     if key not in known and (not adds or value_types.is_ours(key)):
-        meant = closest_keys(key, [*known, *GROUPS])
+        meant = closest_keys(key, [*known, *GROUPS, *MOVED, MASK])
         fixes = [f"{meant[0]}=..."] if meant else ["see `--cfg job` for all keys"]
         if not value_types.is_ours(key) and not override.is_delete():
             fixes.append(f"+{key}=... to add a key on purpose")
@@ -192,6 +161,15 @@ def _value_problems(override: Override, known: Mapping[str, Any], verl: Mapping[
     leaves = value_types.entries(key, override.value())
     problems = (value_types.value_problem(leaf, value, verl) for leaf, value in leaves)
     return [problem for problem in problems if problem is not None]
+
+
+def _nothing_to_weigh(overrides: Sequence[Override]) -> Problem:
+    return Problem(
+        "token weights weigh a divergence, and there is none",
+        got=f"{listing(override.input_line for override in overrides)}, loss.divergence=null",
+        expected="a divergence, or no weighting",
+        fix="loss.divergence=reverse_kl, or leave weighting alone",
+    )
 
 
 def _other_weighting(override: Override, known: Mapping[str, Any]) -> Problem:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from verl_vaopd.config.composition import is_group, parse
 from verl_vaopd.config.errors import ConfigError, Problem, listing
+from verl_vaopd.config.overrides import is_group, parse
 from verl_vaopd.data.generated import EMBEDDED
 from verl_vaopd.platform import probe_gpus
 

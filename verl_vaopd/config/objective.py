@@ -114,6 +114,5 @@ class Objective:
 
 def weighting_from(config: DictConfig) -> Weighting:
     """The weighting of a job configuration, with its options."""
-    options = config.weighting
-    cls = WEIGHTINGS[options.name]
-    return cls(**{option.name: options[option.name] for option in fields(cls)})
+    cls = WEIGHTINGS[config.weighting.name]
+    return cls(**{option.name: config.weighting[option.name] for option in fields(cls)})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from functools import cache
 from pathlib import Path
 
@@ -27,12 +28,17 @@ def options(group: str) -> list[str]:
     return sorted(path.stem for path in (recipes_dir() / group).glob("*.yaml"))
 
 
+def weighting_of_method(method: str) -> str:
+    """The option of the group `weighting` that a method's recipe chooses; the default where it chooses none."""
+    path = recipes_dir() / "method" / f"{method}.yaml"
+    found = re.search(r"override /weighting: (\w+)", path.read_text(encoding="utf-8")) if path.is_file() else None
+    return found[1] if found else "visual_advantage"
+
+
 def method_with_weighting(weighting: str) -> str:
-    """A method whose recipe chooses this weighting, or leaves the default, which is VA-OPD's."""
-    for path in sorted((recipes_dir() / "method").glob("*.yaml")):
-        if f"override /weighting: {weighting}\n" in path.read_text(encoding="utf-8"):
-            return path.stem
-    return "vaopd"
+    """The method of VA-OPD's weighting, or the first whose recipe chooses another one."""
+    methods = ("vaopd", *options("method"))
+    return next((method for method in methods if weighting_of_method(method) == weighting), "opd")
 
 
 @cache

@@ -75,6 +75,7 @@ class LossConfig(_DivergenceOptions, _Divergence):  # type: ignore[misc, valid-t
         "A token's divergence counts at most this many nats, without gradient above; null: no clipping.",
         unit="nats",
         above=0,
+        example=1.0,
     )
     reward_coef: float = option(
         0.0,
@@ -156,6 +157,7 @@ class TeacherConfig:
         "The teacher follows the student as an exponential moving average with this decay per step; null: frozen.",
         above=0,
         below=1,
+        example=0.999,
     )
 
 

@@ -17,8 +17,8 @@ from verl.experimental.agent_loop import AgentLoopOutput
 from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorkerTQ
 from verl.workers.rollout.replica import get_rollout_replica_class
 
-from verl_vaopd.answers.rewards import compute_score
 from verl_vaopd.config.objective import Objective
+from verl_vaopd.data.scoring import compute_score
 from verl_vaopd.data.stored import stored_responses
 from verl_vaopd.engine import fields
 from verl_vaopd.images import degradation_options, degrade

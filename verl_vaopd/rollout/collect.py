@@ -18,8 +18,8 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
-from verl_vaopd.answers.rewards import compute_score
 from verl_vaopd.data.generated import generate
+from verl_vaopd.data.scoring import compute_score
 from verl_vaopd.data.stored import Collection, StoredPrompt, StoredResponses, is_complete
 from verl_vaopd.data.stored_settings import TRAIN_FILE, made_with
 from verl_vaopd.platform import use_cpu, verify_registration

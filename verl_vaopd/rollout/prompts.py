@@ -35,7 +35,7 @@ class Prompt:
     engine_input: dict[str, Any]
     """What vLLM is given: one placeholder per image, and the images."""
     verification: dict[str, Any]
-    """Arguments of rewards.compute_score besides the answer."""
+    """Arguments of scoring.compute_score besides the answer."""
 
 
 class TrainingPrompts:

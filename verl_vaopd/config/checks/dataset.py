@@ -6,9 +6,9 @@ from pathlib import Path
 
 from omegaconf import DictConfig, ListConfig
 
-from verl_vaopd.answers.rewards import SCORERS
 from verl_vaopd.config.errors import Findings, listing
 from verl_vaopd.data.generated import EMBEDDED, GENERATED
+from verl_vaopd.data.scoring import SCORERS
 
 COLUMNS = ("prompt", "data_source", "reward_model", "extra_info")
 """What every row must have; `images` only where the prompt has some."""
@@ -67,5 +67,5 @@ def _check_rows(key: str, path: Path, findings: Findings) -> None:
         f"no reward is defined for rows of a data file (data.{key})",
         got=f"data_source {listing(unknown)} in {path}",
         expected=f"one of {listing(sorted(SCORERS))}",
-        fix="add a rule to verl_vaopd.answers.rewards.SCORERS",
+        fix="add a rule to verl_vaopd.data.scoring.SCORERS",
     )

@@ -29,13 +29,6 @@ def _check_token_weights(cfg: DictConfig, findings: Findings) -> None:
         fix="method.degraded_view=true, or weighting=uniform",
     )
     findings.require(
-        cfg.loss.divergence is not None or weighting.name == "uniform",
-        "token weights weigh a divergence, and there is none",
-        got=f"weighting={weighting.name}, loss.divergence=null",
-        expected="a divergence, or no weighting",
-        fix="loss.divergence=reverse_kl, or leave weighting alone",
-    )
-    findings.require(
         cfg.vaopd.advantage == "sampled" or measured,
         "the gap between two divergences needs the degraded view",
         got=f"vaopd.advantage={cfg.vaopd.advantage}, method.degraded_view=false",

@@ -11,8 +11,8 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from verl_vaopd.answers.rewards import compute_score, well_formed
-from verl_vaopd.data.tinygeo.dataset import DATA_SOURCE, Example
+from verl_vaopd.answers.rewards import exact_match, well_formed
+from verl_vaopd.data.tinygeo.dataset import Example
 from verl_vaopd.data.tinygeo.fast_vision import image_grid, patchify
 from verl_vaopd.data.tinygeo.models import IMAGE_TOKEN
 from verl_vaopd.data.tinygeo.text_training import full_prompt, pixelated
@@ -53,8 +53,7 @@ def measure(
             lengths.append(len(ids))
             texts.append(tokenizer.decode(ids, skip_special_tokens=True))
     right = [
-        compute_score(DATA_SOURCE, text, str(example.question.answer))["score"]
-        for text, example in zip(texts, examples, strict=True)
+        float(exact_match(text, str(example.question.answer))) for text, example in zip(texts, examples, strict=True)
     ]
     formed = [well_formed(text) and end for text, end in zip(texts, ended, strict=True)]
     of_type: dict[str, list[float]] = defaultdict(list)
