@@ -130,9 +130,7 @@ def evaluate(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="vaopd", description="Visual-Advantage On-Policy Distillation on unmodified verl."
-    )
+    parser = argparse.ArgumentParser(prog="vaopd", description="Visual-Advantage On-Policy Distillation on verl.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("train", help="train, or resume the same command's unfinished run")
@@ -145,9 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=show_options)
 
     command = commands.add_parser("collect", help="store verified responses of the teacher; resumable")
-    command.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="the Hydra overrides of the training command"
-    )
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides of the training command")
     command.set_defaults(command=collect)
 
     for name, function, text in (
