@@ -28,7 +28,9 @@ class RunConfig:
     name: str | None = option(None, "Name of the run; chosen from method, models and data set when null.")
     root: str = option("runs", "Directory of all runs.")
     dir: str = option(MISSING, "Directory of this run; filled in by `vaopd train`.")
-    seed: int = option(0, "Seeds the order of the data, sampling, and everything made at random.", at_least=0)
+    seed: int = option(
+        0, "Seeds the data's order, sampling and all chance; rollouts still depend on the order in vLLM.", at_least=0
+    )
     fresh: bool = option(False, "Start anew instead of resuming an interrupted run of the same configuration.")
 
 
