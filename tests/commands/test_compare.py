@@ -16,39 +16,28 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from tests.commands.stand_in_training import NUM_QUESTIONS, answers_at, small_configuration
+from tests.commands.small_runs import COMMAND, small_in
+from tests.commands.stand_in_training import NUM_QUESTIONS, answers_at
 from verl_vaopd.commands import jobs
 from verl_vaopd.commands.compare import compare, make_plan
 from verl_vaopd.config import ConfigError, compose, with_default_groups
 from verl_vaopd.runs import run_dir
 
-COMMAND = [sys.executable, str(Path(__file__).with_name("stand_in_training.py"))]
 TINY = ["hardware=cpu", "student=tiny", "teacher=tiny", "dataset=tinygeo"]
 LR = "actor_rollout_ref.actor.optim.lr"
 
 
-@contextlib.contextmanager
-def small_in(directory):
-    """Compositions are small and runs are written below a directory."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.chdir(directory)
-        monkeypatch.setattr(
-            "verl_vaopd.commands.compare.compose_all",
-            lambda of_method: {method: small_configuration(overrides) for method, overrides in of_method.items()},
-        )
-        yield directory / "runs" / "compare-pilot"
-
-
 @pytest.fixture
 def small(tmp_path):
-    with small_in(tmp_path) as directory:
+    with small_in(tmp_path, "compare") as directory:
         yield directory
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The directory of a comparison that ran to its end, and what it printed."""
-    with small_in(tmp_path_factory.mktemp("finished")) as directory, contextlib.redirect_stdout(io.StringIO()) as out:
+    root = tmp_path_factory.mktemp("finished")
+    with small_in(root, "compare") as directory, contextlib.redirect_stdout(io.StringIO()) as out:
         assert run() == 0
     return directory, out.getvalue()
 
@@ -318,9 +307,8 @@ def test_an_interrupt_ends_the_process_and_the_same_command_continues(small, tmp
     script.write_text(
         f"import sys; sys.path.insert(0, {str(Path(__file__).parents[2])!r})\n"
         "from tests.commands import test_compare as t\n"
-        "import verl_vaopd.commands.compare as c\n"
-        "c.compose_all = lambda of: {m: t.small_configuration(o) for m, o in of.items()}\n"
-        "sys.exit(t.run())\n"
+        "with t.small_in(t.Path.cwd(), 'compare'):\n"
+        "    sys.exit(t.run())\n"
     )
     process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True, cwd=tmp_path)
     deadline = time.monotonic() + 60

@@ -6,13 +6,13 @@ import io
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from tests.commands.stand_in_training import NUM_QUESTIONS, START, answers_at, rows_of, small_configuration
+from tests.commands.small_runs import COMMAND, small_in
+from tests.commands.stand_in_training import NUM_QUESTIONS, START, answers_at, rows_of
 from verl_vaopd.analysis import two_stage as analysis
 from verl_vaopd.analysis.runs import POLICY_ENTROPY, STEP_SECONDS
 from verl_vaopd.commands.two_stage import PATIENCE, export_checkpoint, make_plan, two_stage
@@ -22,34 +22,22 @@ from verl_vaopd.runs.export import PROVENANCE, resolve_checkpoint
 from verl_vaopd.runs.metric_names import METRICS
 from verl_vaopd.runs.validation_samples import write_samples
 
-COMMAND = [sys.executable, str(Path(__file__).with_name("stand_in_training.py"))]
 TINY = ["hardware=cpu", "student=tiny", "teacher=tiny", "dataset=tinygeo"]
 STAGES = ["stage1=opd", "stage2=grpo"]
 POINTS = ("init", "boundary", "end")
 
 
-@contextlib.contextmanager
-def small_in(directory):
-    """Compositions are small and everything is written below a directory."""
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.chdir(directory)
-        monkeypatch.setattr(
-            "verl_vaopd.commands.two_stage.compose_all",
-            lambda parts: {part: small_configuration(overrides) for part, overrides in parts.items()},
-        )
-        yield directory / "runs" / "two-stage-pilot"
-
-
 @pytest.fixture
 def small(tmp_path):
-    with small_in(tmp_path) as directory:
+    with small_in(tmp_path, "two_stage") as directory:
         yield directory
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """The directory of two stages that ran to their end, and what was printed."""
-    with small_in(tmp_path_factory.mktemp("finished")) as directory, contextlib.redirect_stdout(io.StringIO()) as out:
+    root = tmp_path_factory.mktemp("finished")
+    with small_in(root, "two_stage") as directory, contextlib.redirect_stdout(io.StringIO()) as out:
         assert run() == 0
     return directory, out.getvalue()
 
@@ -217,7 +205,7 @@ def test_the_same_command_again_does_nothing_twice(finished, monkeypatch, capsys
     table = (directory / "two_stage.md").read_text()
     (directory / "two_stage.md").unlink()
     monkeypatch.setattr(subprocess, "Popen", None)
-    with small_in(directory.parents[1]):
+    with small_in(directory.parents[1], "two_stage"):
         assert run(export=None) == 0
     assert "5 of 5 runs are finished" in capsys.readouterr().out
     assert (directory / "two_stage.md").read_text() == table
