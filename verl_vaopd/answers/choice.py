@@ -9,9 +9,11 @@ ABC   A or B   A bird                                                      nothi
 import re
 from collections.abc import Mapping
 
+from verl_vaopd.answers.closing import closing, is_item
 from verl_vaopd.answers.equality import answers_equal
 from verl_vaopd.answers.normalise import normalise_maths, normalise_text
-from verl_vaopd.answers.response import marked_answers, strip_thinking
+from verl_vaopd.answers.option_in_sentence import Named, option_in_sentence
+from verl_vaopd.answers.response import final_text, marked_answers
 from verl_vaopd.answers.yes_no import said_yes_or_no
 
 LETTERS = "ABCDEFGHIJ"
@@ -26,6 +28,7 @@ _LETTER_AND_TEXT = re.compile(
 )
 _TEXT_AND_LETTER = re.compile(r"^(\S.*?)\s?\((?:option |choice )?([A-J])\)$", re.DOTALL | re.IGNORECASE)
 _REASON = re.compile(r"^(?:because|since|as|which|for|due to|is (?:the )?(?:correct|right)|[-–—(])", re.IGNORECASE)
+_ANSWER_WORD = re.compile(r"^(true|false)(?=[.,!]|$)", re.IGNORECASE)
 _SECOND_LETTER = re.compile(r"^\W{0,3}(?:and|or|&|/|,)?\W{0,3}[A-J](?:\W|$)")
 # "option C is correct", "(C) is right", "C is the correct answer"; not "angle A is right"
 _VERDICT = re.compile(
@@ -48,9 +51,10 @@ def chosen_letter(response: str, options: Mapping[str, str]) -> str | None:
         response: as the model wrote it, thinking included.
         options: text by letter; texts may be empty where only the letters are known.
     """
-    text = strip_thinking(response)
+    text = final_text(response)
+    marked = marked_answers(text)
     last = text.rstrip().rpartition("\n")[2]
-    for line, *sentence in [*marked_answers(text), [last]]:
+    for line, *sentence in [*marked, [last]]:
         letter = parse_choice(line, options)
         # The sentence "B" of the line "B. 60°" would hide that its text is another option's.
         if letter is None and sentence and not _LETTER.match(normalise_maths(sentence[0])):
@@ -64,8 +68,38 @@ def chosen_letter(response: str, options: Mapping[str, str]) -> str | None:
     if conclusion:
         letter = (conclusion[1] or conclusion[2]).upper()
         return letter if letter in options else None
-    letters = {normalise_text(option): letter for letter, option in options.items()}
-    return letters.get((said_yes_or_no(response) or "").lower()) if letters.keys() == {"yes", "no"} else None
+    words = {normalise_text(option): letter for letter, option in options.items()}
+    if words.keys() == {"yes", "no"}:
+        return words.get((said_yes_or_no(response) or "").lower())
+    return None if marked else _concluded(text, options)
+
+
+def _concluded(text: str, options: Mapping[str, str]) -> str | None:
+    """The option that a response which marks no answer settles on; None if its sentences disagree."""
+    end = closing(text)
+    opening = text.lstrip().partition("\n")[0]
+    first = _opening_choice(opening, options) or option_in_sentence(end.first, options)
+    last = None if is_item(end.last) else option_in_sentence(end.last, options, explains=end.last != end.first)
+    conclusion = option_in_sentence(end.conclusion, options)
+    said = [named for named in (conclusion, last) if named]
+    if first and (first.by_letter or not (said or end.conclusion)):
+        said.append(first)
+    said = [named for named in said if named.by_letter] or said
+    letters = {named.letter for named in said}
+    return letters.pop() if len(letters) == 1 else None
+
+
+def _opening_choice(line: str, options: Mapping[str, str]) -> Named | None:
+    """The choice that a first line is by itself, before its reasons."""
+    text = normalise_maths(line)
+    word = _ANSWER_WORD.match(text)
+    if word:
+        letters = [letter for letter, option in options.items() if normalise_text(option) == word[1].lower()]
+        return Named(letters[0], by_letter=True) if letters else None
+    if not (_LETTER.match(text) or _LETTER_AND_TEXT.match(text)):
+        return None
+    letter = parse_choice(line, options)
+    return Named(letter, by_letter=True) if letter else None
 
 
 def parse_choice(answer: str, options: Mapping[str, str]) -> str | None:

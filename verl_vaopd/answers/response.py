@@ -5,6 +5,7 @@ Everything here takes time linear in the length of the response, whatever it hol
 
 import re
 
+from verl_vaopd.answers.closing import strip_courtesies, strip_end_tokens
 from verl_vaopd.answers.rewards import extract_boxed
 
 _THINK_TAG = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
@@ -45,6 +46,11 @@ def strip_thinking(text: str) -> str:
         kept.append(text[position : max(start, position)])
         position = max(position, end)
     return "".join([*kept, text[position:]])
+
+
+def final_text(response: str) -> str:
+    """What a response says: without thinking, without end tokens, without the courtesies that it closes with."""
+    return strip_courtesies(strip_end_tokens(strip_thinking(response)))
 
 
 def marked_answers(text: str) -> list[list[str]]:

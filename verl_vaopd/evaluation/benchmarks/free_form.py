@@ -5,8 +5,9 @@ from collections.abc import Sequence
 
 from verl_vaopd.answers.equality import answers_equal
 from verl_vaopd.answers.normalise import join_thousands, normalise_maths
-from verl_vaopd.answers.response import last_line, marked_answers, strip_thinking
+from verl_vaopd.answers.response import final_text, last_line, marked_answers
 from verl_vaopd.answers.rewards import extract_boxed
+from verl_vaopd.answers.statement import concluded_value
 from verl_vaopd.evaluation.benchmark import Verdict
 
 _MAX_WORDS_UNMARKED = 4
@@ -22,7 +23,7 @@ def score_free_form(response: str, golds: Sequence[str], needs_box: bool = False
         golds: one of them is enough.
         needs_box: nothing but the last balanced box counts.
     """
-    text = strip_thinking(response)
+    text = final_text(response)
     readings = _boxed(text) if needs_box else _final(text)
     for reading in readings:
         if any(answers_equal(reading, gold) for gold in golds):
@@ -45,7 +46,9 @@ def _final(text: str) -> list[str]:
         return marked[0]
     line = last_line(text)
     readings = dict.fromkeys([line, _COPULA.split(line)[-1].strip()])
-    return [reading for reading in readings if reading and len(_WORD.findall(reading)) <= _MAX_WORDS_UNMARKED]
+    short = [reading for reading in readings if reading and len(_WORD.findall(reading)) <= _MAX_WORDS_UNMARKED]
+    said = None if short else concluded_value(text)
+    return short if said is None else [said]
 
 
 def spelling(answer: str) -> str:

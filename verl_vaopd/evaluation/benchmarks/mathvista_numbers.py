@@ -6,7 +6,8 @@ from fractions import Fraction
 from verl_vaopd.answers.equality import list_items, numeric_value
 from verl_vaopd.answers.expression import MAX_LENGTH, Number
 from verl_vaopd.answers.normalise import join_thousands, normalise_maths
-from verl_vaopd.answers.response import answer_candidates, strip_thinking
+from verl_vaopd.answers.response import answer_candidates, final_text, marked_answers
+from verl_vaopd.answers.statement import concluded_value
 
 _NUMBER = re.compile(r"(?<![\w.])-?(?:\d+(?:\.\d+)?|\.\d+)(?![\d.]|[eE^/:]|\\)", re.ASCII)
 _ANY_DIGIT = re.compile(r"\d", re.ASCII)
@@ -14,11 +15,13 @@ _ANY_DIGIT = re.compile(r"\d", re.ASCII)
 
 def final_number(response: str) -> Number | None:
     """The number that a response ends up with, by the protocol `rule`; None if its answer is none, or several."""
-    for candidate in answer_candidates(strip_thinking(response)):
+    text = final_text(response)
+    for candidate in answer_candidates(text):
         value = only_number(candidate)
         if value is not None:
             return value
-    return None
+    said = None if marked_answers(text) else concluded_value(text)
+    return None if said is None else only_number(said)
 
 
 def only_number(answer: str) -> Number | None:
@@ -33,7 +36,7 @@ def only_number(answer: str) -> Number | None:
 
 def final_numbers(response: str) -> list[Number] | None:
     """The numbers of the list that a response ends up with; None if its answer has none."""
-    for candidate in answer_candidates(strip_thinking(response)):
+    for candidate in answer_candidates(final_text(response)):
         items = [numeric_value(item) for item in list_items(candidate)]
         values = [value for value in items if value is not None]
         if len(values) < max(len(items), 2):  # not a plain list, but perhaps "between 2014 and 2016"

@@ -1,0 +1,101 @@
+"""What a response that marks no answer ends with: the sentences in which it draws its conclusion.
+
+    ... 3 + 4 = 7. Therefore, there are 7 of them. I hope this helps!      "Therefore, there are 7 of them."
+    B. mouse\\n\\nThe hawk eats mice.                                        "B. mouse" comes first, and may be the answer
+
+Everything here takes time linear in the length of the response, whatever it holds.
+"""
+
+import re
+from itertools import takewhile
+from typing import NamedTuple
+
+END_TOKENS = ("</s>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|end|>", "<eos>", "<end_of_turn>")
+"""Of the common chat models, as they stand in a response that was decoded with its special tokens."""
+
+_BREAK = re.compile(r"(?<=[.!?])[\"'”)\]*_]{0,4}\s+|(?<=[。！？])[\"”）*]{0,4}|\s{0,9}\n\s*")
+# What ends in a full stop and goes on: "B. 11", "No. 5", the number of a list's line.
+_GOES_ON = re.compile(
+    r"(?:(?<![A-Za-z'’])[A-J]|\b(?:No|Fig|Eq|approx|ca|vs|e\.g|i\.e|Dr|Mr|Mrs|Ms|St|cf|resp|sq)|^\W{0,4}\d{1,2})\.$"
+)
+_COURTESY = re.compile(
+    r"^\W{0,4}(?:i hope|hope (?:this|that|it)|(?:please |just )?(?:let me know|feel free|ask me)|do you (?:have|want|need)"
+    r"|is there anything|if you (?:have|need|would|want|'d|’d)|would you like|thank(?:s| you)|i(?:'m|’m| am) (?:happy|glad)"
+    r"|happy to help|have a (?:great|nice|good)|you(?:'re|’re| are) welcome|good luck|希望|如果[您你]|如有)",
+    re.IGNORECASE,
+)
+_CONCLUDES = re.compile(
+    r"^\W{0,4}(?:\d{1,2}[.)] )?(?:(?:and |so,? )?(?:therefore|thus|hence|consequently|accordingly|in conclusion|to conclude|in summary|overall"
+    r"|finally|as a result|so(?= |,|:)|we (?:can )?conclude)|所以|因此|综上|故)",
+    re.IGNORECASE,
+)
+# What takes back what stands before it.
+_RETRACTS = re.compile(
+    r"\b(?:however|but|wait|actually|mistake|incorrect|wrong|not sure|i thought|on second thought|none of the"
+    r"|apologi[sz]e|correction|unfortunately)\b|但是|然而|不过",
+    re.IGNORECASE,
+)
+_ITEM = re.compile(r"^(?:[*•+-]\s|\(?\d{1,2}[.)]\s|[^|]*\|)")
+_MAX_COURTESIES = 6
+_MAX_READ = 4000  # characters at either end of the response
+
+
+class Closing(NamedTuple):
+    """The sentences that may state the answer of a response that marks none."""
+
+    last: str
+    """The last sentence; empty if there is none."""
+    conclusion: str
+    """The last sentence that begins like a conclusion ("Therefore, ..."), if nothing after it takes it back; or empty."""
+    first: str
+    """The first sentence, if nothing after it takes it back; or empty. The last one where there is only one."""
+
+
+def strip_end_tokens(text: str) -> str:
+    """The text without the end tokens that it ends with."""
+    stripped = text.rstrip()
+    while stripped.endswith(END_TOKENS):
+        stripped = next(stripped.removesuffix(token) for token in END_TOKENS if stripped.endswith(token)).rstrip()
+    return stripped if len(stripped) < len(text.rstrip()) else text
+
+
+def strip_courtesies(text: str) -> str:
+    """The text without the friendly sentences that it ends with."""
+    end = len(text.rstrip())
+    starts = [0, *(match.end() for match in _BREAK.finditer(text)), len(text)]
+    pieces = [(start, stop) for start, stop in zip(starts, starts[1:], strict=False) if text[start:stop].strip()]
+    courtesies = list(takewhile(lambda piece: _COURTESY.match(text[slice(*piece)]), reversed(pieces)))[:_MAX_COURTESIES]
+    return text[: courtesies[-1][0]].rstrip() if courtesies and len(courtesies) < len(pieces) else text[:end]
+
+
+def sentences(text: str) -> list[str]:
+    """The sentences of a text, a line being one at least; what holds no letter and no digit is none."""
+    found: list[str] = []
+    joins = False
+    position = 0
+    for match in [*_BREAK.finditer(text), None]:
+        piece = text[position : match.start() if match else len(text)].strip()
+        position = match.end() if match else position
+        if any(map(str.isalnum, piece)):
+            found[len(found) - joins :] = [f"{found[-1]} {piece}" if joins else piece]
+            joins = match is not None and "\n" not in match[0] and _GOES_ON.search(piece) is not None
+    return found
+
+
+def is_item(sentence: str) -> bool:
+    """Whether a sentence is an item of a list or a row of a table, which concludes nothing by being the last."""
+    return _ITEM.match(sentence) is not None
+
+
+def closing(text: str) -> Closing:
+    """The sentences of a text without thinking and courtesies in which it may state its answer."""
+    if len(text) <= 2 * _MAX_READ:
+        parts = sentences(text)
+    else:
+        parts = [*sentences(text[:_MAX_READ])[:-1], "...", *sentences(text[-_MAX_READ:])[1:]]
+    if not parts:
+        return Closing("", "", "")
+    retracted = [_RETRACTS.search(part) is not None for part in parts]
+    conclusions = [index for index, part in enumerate(parts) if _CONCLUDES.match(part)]
+    conclusion = parts[conclusions[-1]] if conclusions and not any(retracted[conclusions[-1] + 1 :]) else ""
+    return Closing(parts[-1], conclusion, "" if any(retracted[1:]) else parts[0])

@@ -1,0 +1,147 @@
+r"""The value that a sentence says something has.
+
+    The sum of all 5 values is 44.                             44
+    So the perimeter is 4 + 4 + 6 = **14 cm**                  14 cm
+    There are three objects left on the table.                 3
+    There are 7 blocks that have exactly 36 houses.            7       36 only says which blocks
+    There are 3 red and 4 green ones. Between 5 and 20.        nothing: two numbers, none of which stands out
+    It cannot be determined from the 3 values.                 nothing
+"""
+
+import re
+from collections.abc import Iterator
+
+from verl_vaopd.answers.closing import closing, is_item
+from verl_vaopd.answers.equality import numeric_value
+from verl_vaopd.answers.normalise import join_thousands, normalise_maths
+
+_WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+_MAX_LENGTH = 600  # characters; who says what something is does not need more
+_NUMBER = r"(?<![\w.^])(?<![A-Za-z]-)-?(?:\d+(?:\.\d+)?|\.\d+)(?!\.?\d)"
+_NUMBERS = re.compile(_NUMBER)
+_HEDGE = (
+    r"(?:[~=:€]|(?:approximately|approx\.?|about|around|roughly|exactly|only|just|nearly|almost|also|thus|therefore|then|now"
+    r"|that|there|still|actually|simply|likely|probably|always|together|equal to|given by|found to be|estimated (?:to be|at)"
+    r"|calculated (?:as|to be)|(?:(?:a|the) )?(?:total|sum|value|number|length|distance|maximum|minimum|increase|decrease|rise|drop"
+    r"|fall|decline|gain|loss) of|an? (?:increase|decrease|rise|drop|fall|decline|gain|loss) of|a)(?=\W))"
+)
+_HEAD = re.compile(rf"(?:{_HEDGE}\s{{0,2}}){{0,4}}(?P<number>{_NUMBER})(?P<rest>.*)$", re.IGNORECASE | re.DOTALL)
+# A number after one of these says which things, or when, or where; it is not what the sentence is about.
+_QUALIFIER = re.compile(
+    r"(?:than|below|above|under|over|exactly|least|most|within|between|(?<!total )of|of the|first|last|next|in|at|from|to|by|after|before|since|until"
+    r"|(?:between|from|of|both)\s\S{1,20}(?:\s\S{1,20}){0,4}\sand|on|for|when|where|approaches|year|years|step|figure|option|number|graph|point|line|week|day|angle|exceeds?|[=<>(])"
+    r"\s*$",
+    re.IGNORECASE,
+)
+_IN_EXPRESSION = re.compile(
+    r"\s?(?:[/^*+(]|\\(?!%)|[-–]\s?\d|[x:]\s?\d|to -?\d|,\s?-?\d|(?:and|or) -?\d|(?:st|nd|rd|th)\b|-[A-Za-z])"
+)
+_ADDS = re.compile(r"\b(?:and|or)\s*$", re.IGNORECASE)
+_COPULA = re.compile(
+    r"(?:等于|是|为)(?=\s?[-\d\\])|(?<!that )(?<!who )\b(?:is|are|was|were|be|remains?|equals|equal to|becomes?|gives?(?: us)?|makes?|has|have|had|totals"
+    r"|leaves?(?: us with)?|measures|costs|contains|means|get|getting)(?=[\s:~=])",
+    re.IGNORECASE,
+)
+_NUMBER_WORD = re.compile(rf"(?<![\w-])({'|'.join(_WORDS[2:])})(?=[\s.]|$)", re.IGNORECASE)
+_ONE = re.compile(
+    r"\b(is|are|was|be|remains?|only|leaves?|total of|left with)\s+one(?=[\s.]|$)"
+    r"(?!\s(?:of|that|which|with|who|whose|in|on|at|third|half|quarter|or|to|more|for)\b)",
+    re.IGNORECASE,
+)
+_OPENING = re.compile(r"^\W{0,4}(?:\d{1,2}[.)] )?(?:(?:so|therefore|thus|hence|finally|overall|in total),? )?", re.IGNORECASE)
+_CONDITION = re.compile(
+    r"^\W{0,4}(?:so |and )?(?:since|given|if|as|because|when|with|from)\b(?:.{1,300}, (?=(?:we|it|then|so|there|the)\b)|[^,]{1,200}, )",
+    re.IGNORECASE,
+)
+_AT_POINT = re.compile(r"\b(?:at|when|where|for|if|with|as)\s+\$?[A-Za-z]\w{0,2}\s?(?:=|->|approaches)\s?-?[\d.]*\d")
+_BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
+_REFUSES = re.compile(
+    r"\b(?:cannot|can't|can’t|could not|unable|not possible|impossible|insufficient|none of|is not|are not|isn't|aren't"
+    r"|was not|does not|doesn't|do not|don't|not enough|undefined|more information|is needed)\b|\?\s*$",
+    re.IGNORECASE,
+)
+
+
+def stated_value(sentence: str) -> str | None:
+    """The value that a sentence says something has, as its number or quantity is written; None if it says none.
+
+    Args:
+        sentence: one sentence, as it stands in the response.
+    """
+    if len(sentence) > _MAX_LENGTH or _REFUSES.search(sentence):
+        return None
+    bold = _distinct(_value(text.rpartition("=")[2]) for text in _BOLD.findall(sentence))
+    if bold:
+        return bold[0] if len(bold) == 1 else None
+    text = _NUMBER_WORD.sub(lambda match: str(_WORDS.index(match[1].lower())), _ONE.sub(r"\1 1", sentence))
+    text = _CONDITION.sub("", _AT_POINT.sub("", join_thousands(normalise_maths(text))), count=1)
+    claims = _distinct(_claims(text))
+    numbers = list(_NUMBERS.finditer(text))
+    if not claims and len(numbers) == 1 and numbers[0][0] in sentence.replace(",", "") and not _qualifies(text, numbers[0]):
+        claims = _distinct([_value(text[numbers[0].start() :])])
+    if any(_ADDS.search(text[: number.start()]) and not _qualifies(text, number) for number in numbers):
+        return None
+    return claims[0] if len(claims) == 1 else None
+
+
+def concluded_value(text: str) -> str | None:
+    """The value that a response which marks no answer says in the end; None if it says none, or contradicts itself.
+
+    Args:
+        text: the response without thinking, end tokens and courtesies.
+    """
+    end = closing(text)
+    last = None if is_item(end.last) else stated_value(end.last)
+    if end.conclusion:
+        concluded = stated_value(end.conclusion)
+        if concluded is None:
+            return None if any(map(str.isdigit, end.conclusion)) else last
+        return concluded if last is None or _agree(concluded, last) else None
+    first = stated_value(end.first)
+    if last is None:
+        # What follows a direct answer are reasons, or several other values.
+        return first if is_item(end.last) or len(_NUMBERS.findall(end.last)) != 1 else None
+    return None if first is not None and "**" in end.first and not _agree(first, last) else last
+
+
+def _agree(first: str, second: str) -> bool:
+    return numeric_value(first) == numeric_value(second)
+
+
+def _qualifies(text: str, number: re.Match[str]) -> bool:
+    return _QUALIFIER.search(text[max(0, number.start() - 120) : number.start()]) is not None
+
+
+def _claims(text: str) -> Iterator[str | None]:
+    """What is said behind the sentence's opening, behind each verb that says what something is, and behind the last "="."""
+    _, sign, result = text.rpartition("=")
+    yield _value(result) if sign and not _COPULA.search(result) else None
+    starts = [_OPENING.match(text).end(), *(match.end() for match in _COPULA.finditer(text))]
+    ends = [*(match.start() for match in _COPULA.finditer(text)), len(text)]
+    for start, end in zip(starts, ends, strict=True):
+        if "=" not in text[start:end]:
+            yield _value(text[start:end])
+
+
+def _distinct(values: Iterator[str | None]) -> list[str]:
+    """Each value once, in its first spelling."""
+    found: dict[object, str] = {}
+    for value in values:
+        if value is not None:
+            found.setdefault(numeric_value(value), value)
+    return list(found.values())
+
+
+def _value(tail: str) -> str | None:
+    """What a text begins with, if that is a number and any other only qualifies it."""
+    tail = tail.strip(" :,.;")
+    if numeric_value(tail) is not None:
+        return tail
+    head = _HEAD.match(tail)
+    if head is None or _IN_EXPRESSION.match(head["rest"]):
+        return None
+    unit = re.match(r"[A-Za-z°%]*", head["rest"])[0]
+    if unit and numeric_value(head["number"] + unit) is None:
+        return None
+    others = _NUMBERS.finditer(head["rest"])
+    return head["number"] + unit if all(_QUALIFIER.search(head["rest"][: o.start()]) for o in others) else None
