@@ -62,7 +62,7 @@ def test_final_numbers(response, values):
     ],
 )
 def test_rounds_to(value, gold, precision, right):
-    assert rounds_to(value, gold, precision) is right
+    assert rounds_to(value, Fraction(gold), precision) is right
 
 
 @pytest.mark.parametrize(("gold", "number"), [("1.25", 2), ("3", 0), ("0.0", 1)])

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 
 from verl_vaopd.answers.closing import closing, is_item
-from verl_vaopd.answers.equality import answers_equal
+from verl_vaopd.answers.equality import answers_equal, list_items
 from verl_vaopd.answers.normalise import normalise_maths, normalise_text
 from verl_vaopd.answers.option_in_sentence import Named, option_in_sentence
 from verl_vaopd.answers.response import final_text, marked_answers
@@ -26,9 +26,17 @@ _LETTER = re.compile(r"^[(\[{]?\s?([A-Ja-j])\s?[)\]}]?[\s.:,;]{0,2}$")
 _LETTER_AND_TEXT = re.compile(
     r"^(?:[(\[]\s?([A-J])\s?[)\]][.:]?|([A-J])\s?[.:)、,]|([A-J])(?=\s))\s{0,3}(\S.*)$", re.DOTALL
 )
+_LETTER_THEN_BRACKETS = re.compile(r"^([A-J])\s?\(([^()]{1,200})\)$")
 _TEXT_AND_LETTER = re.compile(r"^(\S.*?)\s?\((?:option |choice )?([A-J])\)$", re.DOTALL | re.IGNORECASE)
 _REASON = re.compile(r"^(?:because|since|as|which|for|due to|is (?:the )?(?:correct|right)|[-–—(])", re.IGNORECASE)
+# What a first sentence says of its subject, before the reasons for it.
+_ASSERTS = re.compile(r"\b(?:is|are|was|were|be|been|by|as|called|named|represents?|depicts?|belongs? to|that"
+    r"|would|will|may|might|should)\b", re.IGNORECASE)
 _ANSWER_WORD = re.compile(r"^(true|false)(?=[.,!]|$)", re.IGNORECASE)
+# "(F) is the same as the picture"
+_TELLS = re.compile(r"^(?:is|are|was|were|has|have|does|shows?|represents?|describes?|can|cannot|would|will|means)\b", re.IGNORECASE)
+# "(B) 11 (C) 13", "B. 11; C. 13"
+_LATER_LETTER = re.compile(r"[(\[][A-J][)\]]|[;,]\s?[A-J][.:)]")
 _SECOND_LETTER = re.compile(r"^\W{0,3}(?:and|or|&|/|,)?\W{0,3}[A-J](?:\W|$)")
 # "option C is correct", "(C) is right", "C is the correct answer"; not "angle A is right"
 _VERDICT = re.compile(
@@ -44,14 +52,15 @@ _CONCLUSION = re.compile(
 _OPTIONS_LABEL = re.compile(r"(?:choice|option)s?\s{0,2}:", re.IGNORECASE)
 
 
-def chosen_letter(response: str, options: Mapping[str, str]) -> str | None:
+def chosen_letter(response: str, options: Mapping[str, str], question: str = "") -> str | None:
     """The letter of the option that a response ends up with, by the protocol `rule`; None if it names none.
 
     Args:
         response: as the model wrote it, thinking included.
         options: text by letter; texts may be empty where only the letters are known.
+        question: its text, which a response may say again instead of "yes"; see yes_no.py.
     """
-    text = final_text(response)
+    text = _without_listing(final_text(response))
     marked = marked_answers(text)
     last = text.rstrip().rpartition("\n")[2]
     for line, *sentence in [*marked, [last]]:
@@ -70,8 +79,20 @@ def chosen_letter(response: str, options: Mapping[str, str]) -> str | None:
         return letter if letter in options else None
     words = {normalise_text(option): letter for letter, option in options.items()}
     if words.keys() == {"yes", "no"}:
-        return words.get((said_yes_or_no(response) or "").lower())
+        return words.get((said_yes_or_no(response, question) or "").lower())
     return None if marked else _concluded(text, options)
+
+
+def _without_listing(text: str) -> str:
+    """The text without the lines at its end that say the options again."""
+    lines = text.split("\n")
+    letters = [match and (match[1] or match[2]) for match in map(_LETTER_AND_TEXT.match, map(normalise_maths, lines))]
+    num_kept = len(lines)
+    while num_kept and (letters[num_kept - 1] or not lines[num_kept - 1].strip()):
+        num_kept -= 1
+    listed = [letter for letter in letters[num_kept:] if letter]
+    is_listing = len(listed) > 1 and "".join(listed) in LETTERS
+    return "\n".join(lines[:num_kept]) if is_listing else text
 
 
 def _concluded(text: str, options: Mapping[str, str]) -> str | None:
@@ -82,9 +103,9 @@ def _concluded(text: str, options: Mapping[str, str]) -> str | None:
     last = None if is_item(end.last) else option_in_sentence(end.last, options, explains=end.last != end.first)
     conclusion = option_in_sentence(end.conclusion, options)
     said = [named for named in (conclusion, last) if named]
-    if first and (first.by_letter or not (said or end.conclusion)):
-        said.append(first)
-    said = [named for named in said if named.by_letter] or said
+    is_direct = end.first_is_direct and not (said or end.conclusion) and (end.last == end.first or _ASSERTS.search(end.first))
+    if first and not any(named.by_letter for named in said) and (first.by_letter or is_direct):
+        said = [first]
     letters = {named.letter for named in said}
     return letters.pop() if len(letters) == 1 else None
 
@@ -96,9 +117,9 @@ def _opening_choice(line: str, options: Mapping[str, str]) -> Named | None:
     if word:
         letters = [letter for letter, option in options.items() if normalise_text(option) == word[1].lower()]
         return Named(letters[0], by_letter=True) if letters else None
-    if not (_LETTER.match(text) or _LETTER_AND_TEXT.match(text)):
-        return None
-    letter = parse_choice(line, options)
+    texts = [letter for letter, option in options.items() if normalise_text(option) == normalise_text(line)]
+    is_choice = _LETTER.match(text) or _LETTER_AND_TEXT.match(text) or len(texts) == 1
+    letter = parse_choice(line, options) if is_choice else None
     return Named(letter, by_letter=True) if letter else None
 
 
@@ -120,6 +141,10 @@ def parse_choice(answer: str, options: Mapping[str, str]) -> str | None:
         letter, rest = both[1] or both[2] or both[3], both[4]
         if letter in options and _agrees(letter, rest, options, has_mark=not both[3]):
             return letter
+    bracketed = _LETTER_THEN_BRACKETS.match(text)
+    if bracketed:
+        letter = bracketed[1]
+        return letter if letter in options and _agrees(letter, bracketed[2], options, has_mark=True) else None
     reversed_ = _TEXT_AND_LETTER.match(text)
     if reversed_ and _with_text(reversed_[1], options) == reversed_[2]:
         return reversed_[2]
@@ -162,7 +187,11 @@ def _agrees(letter: str, rest: str, options: Mapping[str, str], has_mark: bool) 
     others = {other: text for other, text in options.items() if other != letter}
     if _SECOND_LETTER.match(rest) or _with_text(rest, others):
         return False
-    return has_mark or _REASON.match(rest) is not None
+    if _REASON.match(rest):
+        return True
+    if _TELLS.match(rest):
+        return False
+    return has_mark and not _LATER_LETTER.search(rest)
 
 
 def _with_text(answer: str, options: Mapping[str, str]) -> str | None:
@@ -173,4 +202,11 @@ def _with_text(answer: str, options: Mapping[str, str]) -> str | None:
     found = [letter for letter, text in options.items() if normalise_text(text) == words]
     if not found:
         found = [letter for letter, text in options.items() if answers_equal(answer, text)]
+    if len(found) > 1:  # "3, 4" and "4, 3" are equal lists, but two options
+        found = [letter for letter in found if _same_order(answer, options[letter])] or found
     return found[0] if found and len({options[letter] for letter in found}) == 1 else None
+
+
+def _same_order(answer: str, text: str) -> bool:
+    said, wanted = list_items(answer), list_items(text)
+    return len(said) == len(wanted) and all(map(answers_equal, said, wanted))

@@ -24,18 +24,24 @@ _COURTESY = re.compile(
     r"|happy to help|have a (?:great|nice|good)|you(?:'re|’re| are) welcome|good luck|希望|如果[您你]|如有)",
     re.IGNORECASE,
 )
+_PREAMBLE = re.compile(
+    r"^\W{0,4}(?:sure|okay|ok|certainly|of course|i (?:can )?(?:see|understand)|here (?:is|are)|we refer to|let'?s|let me)\b", re.IGNORECASE
+)
 _CONCLUDES = re.compile(
     r"^\W{0,4}(?:\d{1,2}[.)] )?(?:(?:and |so,? )?(?:therefore|thus|hence|consequently|accordingly|in conclusion|to conclude|in summary|overall"
     r"|finally|as a result|so(?= |,|:)|we (?:can )?conclude)|所以|因此|综上|故)",
     re.IGNORECASE,
 )
-# What takes back what stands before it.
+# What takes back what stands before it, and what may do so, or narrows it down.
 _RETRACTS = re.compile(
-    r"\b(?:however|but|wait|actually|mistake|incorrect|wrong|not sure|i thought|on second thought|none of the"
-    r"|apologi[sz]e|correction|unfortunately)\b|但是|然而|不过",
+    r"^\W{0,4}actually\b|\b(?:wait|mistake|incorrect|wrong|not sure|i thought|on second thought|apologi[sz]e|correction)\b",
     re.IGNORECASE,
 )
+_RESTRICTS = re.compile(
+    r"\b(?:(?:of|among|out of) (?:those|these|them)|however|but|none of the|unfortunately)\b|但是|然而|不过", re.IGNORECASE
+)
 _ITEM = re.compile(r"^(?:[*•+-]\s|\(?\d{1,2}[.)]\s|[^|]*\|)")
+_MAX_SENTENCES = 4  # of a direct answer with its reasons; what is longer begins with what is given
 _MAX_COURTESIES = 6
 _MAX_READ = 4000  # characters at either end of the response
 
@@ -48,7 +54,9 @@ class Closing(NamedTuple):
     conclusion: str
     """The last sentence that begins like a conclusion ("Therefore, ..."), if nothing after it takes it back; or empty."""
     first: str
-    """The first sentence, if nothing after it takes it back; or empty. The last one where there is only one."""
+    """The first sentence after any preamble ("Sure!"), if nothing after it takes it back; or empty."""
+    first_is_direct: bool
+    """Whether the first sentence is a direct answer: reasons may follow, but no derivation and no "However"."""
 
 
 def strip_end_tokens(text: str) -> str:
@@ -94,8 +102,16 @@ def closing(text: str) -> Closing:
     else:
         parts = [*sentences(text[:_MAX_READ])[:-1], "...", *sentences(text[-_MAX_READ:])[1:]]
     if not parts:
-        return Closing("", "", "")
+        return Closing("", "", "", False)
+    begin = next((index for index, part in enumerate(parts) if not _PREAMBLE.match(part)), len(parts) - 1)
     retracted = [_RETRACTS.search(part) is not None for part in parts]
+    doubted = [doubt or _RESTRICTS.search(part) is not None for doubt, part in zip(retracted, parts, strict=True)]
     conclusions = [index for index, part in enumerate(parts) if _CONCLUDES.match(part)]
-    conclusion = parts[conclusions[-1]] if conclusions and not any(retracted[conclusions[-1] + 1 :]) else ""
-    return Closing(parts[-1], conclusion, "" if any(retracted[1:]) else parts[0])
+    conclusion = parts[conclusions[-1]] if conclusions and not any(doubted[conclusions[-1] + 1 :]) else ""
+    is_short = len(parts) - begin <= _MAX_SENTENCES or "**" in parts[begin]
+    return Closing(
+        last=parts[-1],
+        conclusion=conclusion,
+        first="" if any(retracted[begin + 1 :]) else parts[begin],
+        first_is_direct=is_short and not any(doubted[begin + 1 :]),
+    )

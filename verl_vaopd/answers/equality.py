@@ -2,6 +2,7 @@ r"""Whether a final answer says the same as the published one: strict, determini
 
     45°, 45 degrees, 45              a missing unit is forgiven, a wrong one is not
     0.5, 1/2, \frac{1}{2}, 50%       one number
+    1.3333333333333333, 4/3          one number, as floating point prints it; 1.3333 is another one
     3\sqrt{2}, \sqrt{18}             one number, to 9 digits; 4.24 is another one
     x = 5, 5 = x, 2 + 3 = 5, 5       a name, or how it was computed, may be left out
     Center = (1, 2), (1, 2)          a point's or a set's too, whatever the name
@@ -26,6 +27,8 @@ from verl_vaopd.answers.normalise import join_thousands, normalise_maths, normal
 from verl_vaopd.answers.units import Unit, split_unit
 
 _TOLERANCE = 1e-9
+_PRINTED_IN_FULL = 10**14  # a denominator: of a decimal with 15 digits or more behind the point
+_PRINTED_TOLERANCE = 1e-14
 _NUM_TRIALS = 4
 _HEDGE = re.compile(
     r"^(?:(?:approximately|approx\.?|about|around|roughly|exactly|only|equal to)\s|[~=:])\s{0,2}", re.IGNORECASE
@@ -192,9 +195,15 @@ def _same_quantity(answer: _Quantity, gold: _Quantity) -> bool:
 
 
 def same_value(first: Number, second: Number) -> bool:
-    """Whether two numbers are equal: exactly if both are rational, else to 9 digits."""
+    """Whether two numbers are equal: exactly if both are rational, else to 9 digits.
+
+    A rational number with all the digits that floating point prints is rounded to those, so that it is compared to them.
+    """
     if isinstance(first, Fraction) and isinstance(second, Fraction):
-        return first == second
+        return first == second or (
+            max(first.denominator, second.denominator) >= _PRINTED_IN_FULL
+            and math.isclose(first, second, rel_tol=_PRINTED_TOLERANCE)
+        )
     try:
         return math.isclose(first, second, rel_tol=_TOLERANCE, abs_tol=1e-12)
     except OverflowError:  # one is too large for a float

@@ -19,6 +19,7 @@ _MAX_LENGTH = 600  # characters
 _LETTER = re.compile(
     r"\b(?:options?|choices?|answers?|letter)\b(?: letter)?(?: is| are| would be| should be| must be)?[\s:]{0,2}"
     r"[(\[]?([A-J])(?![\w'’])|[(\[]([A-J])[)\]]|选项?\s?[(]?([A-J])|[为是]\s?([A-J])[.。]?$"
+    r"|^\W{0,3}([A-J])[.:)]\s?(?=\S)"
     r"|\b(?:choice|option|answer)\b[^.]{0,80}\bis ([A-J])[.!]$"
     # A bare letter may be a point of the figure: only with its text behind it.
     r"|\b(?:is|are|be|to|with|as|by)\s([A-J])[.:)]\s?(?=\S)"
@@ -30,6 +31,7 @@ _DENIES = re.compile(
     r"|incorrect|wrong|unlikely|less likely|impossible|unable|except|unlike|rather than|instead of|whether)\b|\?\s*$|不是",
     re.IGNORECASE,
 )
+_BRACKETED = re.compile(r"[(\[]([A-J])[)\]]")
 _NO_WORD = re.compile(r"[^\w%°$+-]+")
 _VALUE_IN_BRACKETS = re.compile(r"[(\[][A-J][)\]]\s*-?\d")
 _NUM_LETTERS = 3
@@ -60,7 +62,7 @@ def option_in_sentence(sentence: str, options: Mapping[str, str], explains: bool
         letters = set(_LETTER_IS_TEXT.findall(plain))
     if len(letters) > 1 or not letters <= options.keys():
         return None
-    named = _by_text(sentence, options)
+    named = _behind_letter(plain, options) or _by_text(sentence, options)
     if letters:
         return _by_letter(sentence, plain, letters, named, options)
     if len(named) != 1 or _DENIES.search(sentence):
@@ -77,13 +79,23 @@ def _by_letter(
     (letter,) = letters
     if named:
         # What an option's own text denies is not denied by the response.
-        before = _in_words(sentence).partition(_in_words(options[letter]))[0]
-        return Named(letter, by_letter=True) if named == letters and not _DENIES.search(before) else None
+        rest = _in_words(sentence).replace(_in_words(options[letter]), "", 1)
+        return Named(letter, by_letter=True) if named == letters and not _DENIES.search(rest) else None
     if _DENIES.search(sentence) or not _ENDS.search(plain):
         return None
     has_values = any(any(map(str.isdigit, text)) for text in options.values())
     says_another = has_values and (stated_value(sentence) is not None or _VALUE_IN_BRACKETS.search(plain) is not None)
     return None if says_another else Named(letter, by_letter=True)
+
+
+def _behind_letter(plain: str, options: Mapping[str, str]) -> set[str]:
+    """Letters in brackets behind which their own option's text begins."""
+    behind = {match[1]: _without_spaces(plain[match.end() :]) for match in _BRACKETED.finditer(plain)}
+    return {
+        letter
+        for letter, rest in behind.items()
+        if (text := _without_spaces(options.get(letter, ""))) and re.match(rf"{re.escape(text)}(?![\w.]\w)", rest)
+    }
 
 
 def _by_text(sentence: str, options: Mapping[str, str]) -> set[str]:

@@ -10,15 +10,17 @@ from verl_vaopd.answers.rewards import extract_boxed
 
 _THINK_TAG = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 _ANSWER_TAG = re.compile(r"<(/?)answer>(?!\s?:)", re.IGNORECASE)  # with a colon it is a mark
-# "answer:", "the answer is", "**Answer**:", "<Answer>: <<", "correct option is (", a line "### Answer"
+# "answer:", "ans:", "the answer to the question is", "**Answer**:", "<Answer>: <<", "correct option is (", a line "### Answer"
 _MARK = re.compile(
-    r"(?:\banswer|\bcorrect (?:option|choice)|答案|选项)[\s*_>\]\"')]{0,6}"
-    r"(?:(?:is|are|would be|should be|must be)\b[\s:]{0,4}|[:：=是为])[\s*_:：>]{0,6}"
+    r"(?:\banswers?(?: (?:to|that|which) [^.:\n]{1,50}?| here| choice)?|\bans(?=\s?[.:])\.?"
+    r"|\b(?:correct|best) (?:option|choice|answer)(?: letter)?|\boption letter|答案|选项)[\s*_>\]\"')]{0,6}"
+    r"(?:(?<![A-Za-z])(?:is|are|would be|should be|must be)\b[\s:]{0,4}|[:：=是为])[\s*_:：>]{0,6}"
     r"|^[#*_ ]{0,6}(?:final )?answer[*_: ]{0,6}\n"
     r"|[故应以此]选(?:择)?[:：]?(?=\W{0,3}[A-JＡ-Ｊ])",
     re.IGNORECASE | re.MULTILINE,
 )
 _SENTENCE_END = re.compile(r"[.!?。](?=\s|$)|[,;] (?=because|since|as|so|which)")
+_BARE_NUMBER = re.compile(r"^\s{0,9}-?[\d.,]{1,20}\s{0,9}$", re.ASCII)
 _MAX_LAST_LINE = 60  # characters
 
 
@@ -73,9 +75,11 @@ def marked_answers(text: str) -> list[list[str]]:
 
 
 def last_line(text: str) -> str:
-    """The last line of a text if it is short enough to be an answer by itself, else an empty one."""
-    line = text.rstrip().rpartition("\n")[2].strip()
-    return line if len(line) <= _MAX_LAST_LINE else ""
+    """The last line of a text if it can be an answer by itself, else an empty one: too long, or the end of a list."""
+    before, _, line = text.rstrip().rpartition("\n")
+    if len(line) > _MAX_LAST_LINE or all(map(_BARE_NUMBER.match, (line, before.rstrip().rpartition("\n")[2]))):
+        return ""
+    return line.strip()
 
 
 def answer_candidates(text: str) -> list[str]:

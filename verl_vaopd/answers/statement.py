@@ -33,6 +33,12 @@ _QUALIFIER = re.compile(
     r"\s*$",
     re.IGNORECASE,
 )
+# The same of a sentence's only number.
+_LIMIT = re.compile(
+    r"(?:than|below|above|under|over|exactly|least|most|within|between|in|at|on|before|after|since|until|first|last|next"
+    r"|when|where|step|figure|option|the|[=<>])\s*$",
+    re.IGNORECASE,
+)
 _IN_EXPRESSION = re.compile(
     r"\s?(?:[/^*+(]|\\(?!%)|[-–]\s?\d|[x:]\s?\d|to -?\d|,\s?-?\d|(?:and|or) -?\d|(?:st|nd|rd|th)\b|-[A-Za-z])"
 )
@@ -48,25 +54,29 @@ _ONE = re.compile(
     r"(?!\s(?:of|that|which|with|who|whose|in|on|at|third|half|quarter|or|to|more|for)\b)",
     re.IGNORECASE,
 )
-_OPENING = re.compile(r"^\W{0,4}(?:\d{1,2}[.)] )?(?:(?:so|therefore|thus|hence|finally|overall|in total),? )?", re.IGNORECASE)
+_OPENING = re.compile(r"^(?:(?!-?\d)\W){0,4}(?:\d{1,2}[.)] )?(?:(?:so|therefore|thus|hence|finally|overall|in total),? )?", re.IGNORECASE)
 _CONDITION = re.compile(
     r"^\W{0,4}(?:so |and )?(?:since|given|if|as|because|when|with|from)\b(?:.{1,300}, (?=(?:we|it|then|so|there|the)\b)|[^,]{1,200}, )",
     re.IGNORECASE,
 )
 _AT_POINT = re.compile(r"\b(?:at|when|where|for|if|with|as)\s+\$?[A-Za-z]\w{0,2}\s?(?:=|->|approaches)\s?-?[\d.]*\d")
+# What the question asks for may be in either half.
+_DIGRESSES = re.compile(r"\d[^,]{0,60}, (?:which|where|who|when)\b[^.]{0,80}\d", re.IGNORECASE)
+_FINAL = re.compile(r"\bfinal\b", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*([^*\n]{1,80})\*\*")
 _REFUSES = re.compile(
     r"\b(?:cannot|can't|can’t|could not|unable|not possible|impossible|insufficient|none of|is not|are not|isn't|aren't"
-    r"|was not|does not|doesn't|do not|don't|not enough|undefined|more information|is needed)\b|\?\s*$",
+    r"|was not|does not|doesn't|do not|don't|not enough|undefined|make sure|more information|is needed)\b|\?\s*$",
     re.IGNORECASE,
 )
 
 
-def stated_value(sentence: str) -> str | None:
+def stated_value(sentence: str, in_passing: bool = True) -> str | None:
     """The value that a sentence says something has, as its number or quantity is written; None if it says none.
 
     Args:
         sentence: one sentence, as it stands in the response.
+        in_passing: its only number counts too, whatever is said of it ("They paid 5 dollars.").
     """
     if len(sentence) > _MAX_LENGTH or _REFUSES.search(sentence):
         return None
@@ -75,13 +85,15 @@ def stated_value(sentence: str) -> str | None:
         return bold[0] if len(bold) == 1 else None
     text = _NUMBER_WORD.sub(lambda match: str(_WORDS.index(match[1].lower())), _ONE.sub(r"\1 1", sentence))
     text = _CONDITION.sub("", _AT_POINT.sub("", join_thousands(normalise_maths(text))), count=1)
-    claims = _distinct(_claims(text))
+    claims = _distinct(_claims(text, begins=not is_item(sentence)))
     numbers = list(_NUMBERS.finditer(text))
-    if not claims and len(numbers) == 1 and numbers[0][0] in sentence.replace(",", "") and not _qualifies(text, numbers[0]):
+    if not claims and in_passing and not is_item(sentence) and len(numbers) == 1 and not _LIMIT.search(text[: numbers[0].start()]):
         claims = _distinct([_value(text[numbers[0].start() :])])
     if any(_ADDS.search(text[: number.start()]) and not _qualifies(text, number) for number in numbers):
         return None
-    return claims[0] if len(claims) == 1 else None
+    if len(claims) != 1 or _DIGRESSES.search(text):
+        return None
+    return claims[0]
 
 
 def concluded_value(text: str) -> str | None:
@@ -91,13 +103,16 @@ def concluded_value(text: str) -> str | None:
         text: the response without thinking, end tokens and courtesies.
     """
     end = closing(text)
-    last = None if is_item(end.last) else stated_value(end.last)
+    last = stated_value(end.last)
+    if last is not None and _FINAL.search(end.last):
+        return last
     if end.conclusion:
         concluded = stated_value(end.conclusion)
-        if concluded is None:
-            return None if any(map(str.isdigit, end.conclusion)) else last
-        return concluded if last is None or _agree(concluded, last) else None
-    first = stated_value(end.first)
+        if concluded is None or last is None:
+            # A bare number after a conclusion that cannot be read is a part of something else.
+            return concluded or (last if len(end.last.split()) > 2 else None)
+        return last if _agree(concluded, last) else None
+    first = stated_value(end.first, in_passing=False) if end.first_is_direct else None
     if last is None:
         # What follows a direct answer are reasons, or several other values.
         return first if is_item(end.last) or len(_NUMBERS.findall(end.last)) != 1 else None
@@ -105,20 +120,25 @@ def concluded_value(text: str) -> str | None:
 
 
 def _agree(first: str, second: str) -> bool:
-    return numeric_value(first) == numeric_value(second)
+    """Whether two values are equal, or the second is the first one rounded."""
+    one, other = numeric_value(first), numeric_value(second)
+    if one is None or other is None:
+        return first == second
+    num_decimals = len(second.partition(".")[2].rstrip(" %°"))
+    return one == other or round(float(one), num_decimals) == float(other)
 
 
 def _qualifies(text: str, number: re.Match[str]) -> bool:
     return _QUALIFIER.search(text[max(0, number.start() - 120) : number.start()]) is not None
 
 
-def _claims(text: str) -> Iterator[str | None]:
+def _claims(text: str, begins: bool) -> Iterator[str | None]:
     """What is said behind the sentence's opening, behind each verb that says what something is, and behind the last "="."""
     _, sign, result = text.rpartition("=")
     yield _value(result) if sign and not _COPULA.search(result) else None
     starts = [_OPENING.match(text).end(), *(match.end() for match in _COPULA.finditer(text))]
     ends = [*(match.start() for match in _COPULA.finditer(text)), len(text)]
-    for start, end in zip(starts, ends, strict=True):
+    for start, end in list(zip(starts, ends, strict=True))[not begins :]:
         if "=" not in text[start:end]:
             yield _value(text[start:end])
 

@@ -34,7 +34,7 @@ class ChoiceBenchmark(Benchmark):
 
     def rule(self, fields: Fields, response: str) -> Verdict:
         """The letter of the final answer."""
-        return score_by_rule(response, self.options(fields), self.gold(fields))
+        return score_by_rule(response, self.options(fields), self.gold(fields), str(field(fields, "question")))
 
     def official(self, fields: Fields, response: str, judge: Judge | None, seed: int) -> Verdict:
         """See the class."""
@@ -58,9 +58,9 @@ def choice_prompt(question: str, options: Mapping[str, str], hint: str | None = 
     return "\n".join(lines) + "\n"
 
 
-def score_by_rule(response: str, options: Mapping[str, str], gold: str) -> Verdict:
+def score_by_rule(response: str, options: Mapping[str, str], gold: str, question: str = "") -> Verdict:
     """Whether the response ends up with the gold letter, by the protocol `rule`."""
-    letter = chosen_letter(response, options)
+    letter = chosen_letter(response, options, question)
     return Verdict(letter, float(letter == gold))
 
 

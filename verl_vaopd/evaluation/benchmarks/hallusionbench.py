@@ -60,7 +60,7 @@ class HallusionBench(Benchmark):
 
     def rule(self, fields: Fields, response: str) -> Verdict:
         """Yes or no."""
-        said = said_yes_or_no(response)
+        said = said_yes_or_no(response, str(field(fields, "question")))
         return Verdict(said, float(said == _gold(fields)))
 
     def official(self, fields: Fields, response: str, judge: Judge | None, seed: int) -> Verdict:

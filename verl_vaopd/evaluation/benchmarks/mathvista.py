@@ -13,13 +13,13 @@ here the response stays unscored.
 
 import re
 from collections.abc import Mapping, Sequence
-from fractions import Fraction
 from typing import Any
 
 from verl_vaopd.answers.choice import LETTERS, chosen_letter, letters_of
-from verl_vaopd.answers.equality import same_value
+from verl_vaopd.answers.equality import numeric_value, same_value
 from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, ask, field, is_present
 from verl_vaopd.evaluation.benchmarks.edit_distance import edit_distance
+from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
 from verl_vaopd.evaluation.benchmarks.mathvista_numbers import decimals, final_number, final_numbers, rounds_to, spell
 from verl_vaopd.evaluation.published import as_list, as_mapping
 from verl_vaopd.evaluation.shares import accuracy, accuracy_by
@@ -46,20 +46,23 @@ class MathVista(Benchmark):
         """Letter or text of the choice; the number, exact (integer) or rounded to the precision (float); the list."""
         if _is_choice(fields):
             options = letters_of(_choices(fields))
-            letter = chosen_letter(response, options)
+            letter = chosen_letter(response, options, str(fields.get("question") or ""))
             # By text: some questions have a choice twice.
             return Verdict(letter, float(letter is not None and options[letter] == _gold(fields)))
         gold, kind = _gold(fields), field(fields, "answer_type")
         if kind == "list":
             values = final_numbers(response)
             parsed = None if values is None else f"[{', '.join(map(spell, values))}]"
-            return Verdict(parsed, float(values == [Fraction(str(item)) for item in as_list(gold)]))
+            return Verdict(parsed, float(values == [numeric_value(str(item)) for item in as_list(gold)]))
+        wanted = numeric_value(gold)
+        if wanted is None:  # no number after all: a range, a word
+            return score_free_form(response, [gold])
         value = final_number(response)
         if value is None:
             return Verdict(None, 0.0)
         if kind == "float":
-            return Verdict(spell(value), float(rounds_to(value, gold, _precision(fields))))
-        return Verdict(spell(value), float(same_value(value, Fraction(gold))))
+            return Verdict(spell(value), float(rounds_to(value, wanted, _precision(fields))))
+        return Verdict(spell(value), float(same_value(value, wanted)))
 
     def official(self, fields: Fields, response: str, judge: Judge | None, seed: int) -> Verdict:
         """See the module."""

@@ -6,7 +6,7 @@ from fractions import Fraction
 from verl_vaopd.answers.equality import list_items, numeric_value
 from verl_vaopd.answers.expression import MAX_LENGTH, Number
 from verl_vaopd.answers.normalise import join_thousands, normalise_maths
-from verl_vaopd.answers.response import answer_candidates, final_text, marked_answers
+from verl_vaopd.answers.response import answer_candidates, final_text, last_line, marked_answers
 from verl_vaopd.answers.statement import concluded_value
 
 _NUMBER = re.compile(r"(?<![\w.])-?(?:\d+(?:\.\d+)?|\.\d+)(?![\d.]|[eE^/:]|\\)", re.ASCII)
@@ -16,11 +16,15 @@ _ANY_DIGIT = re.compile(r"\d", re.ASCII)
 def final_number(response: str) -> Number | None:
     """The number that a response ends up with, by the protocol `rule`; None if its answer is none, or several."""
     text = final_text(response)
-    for candidate in answer_candidates(text):
-        value = only_number(candidate)
+    marked = [reading for readings in marked_answers(text) for reading in readings]
+    for reading in marked:
+        value = only_number(reading)
         if value is not None:
             return value
-    said = None if marked_answers(text) else concluded_value(text)
+    value = numeric_value(last_line(text))
+    if value is not None or marked:
+        return value
+    said = concluded_value(text)
     return None if said is None else only_number(said)
 
 
@@ -55,7 +59,7 @@ def spell(value: Number) -> str:
     return str(int(as_float)) if as_float.is_integer() and abs(as_float) < 2**53 else repr(as_float)
 
 
-def rounds_to(value: Number, gold: str, precision: int) -> bool:
+def rounds_to(value: Number, gold: Number, precision: int) -> bool:
     """Whether a number, rounded to so many decimals, is the published one.
 
     Halves are rounded as Python rounds a float, like in the benchmarks' own code.
