@@ -20,7 +20,9 @@ LETTERS = "ABCDEFGHIJ"
 
 _MAX_ANSWER = 600  # characters; longer is no choice
 _LABEL = re.compile(
-    r"^(?:the )?(?:correct )?(?:options?|choices?|answers?)(?: is)?[ :]{1,2}(?=\W{0,2}[A-Ja-j]\b)", re.IGNORECASE
+    r"^(?:选项\s?|(?:the )?(?:correct )?(?:options?|choices?|answers?)(?: is)?[ :]{1,2})"
+    r"(?=\W{0,2}[A-Ja-j](?![A-Za-z]))",
+    re.IGNORECASE,
 )
 _LETTER = re.compile(r"^[(\[{]?\s?([A-Ja-j])\s?[)\]}]?[\s.:,;]{0,2}$")
 _LETTER_AND_TEXT = re.compile(
@@ -30,11 +32,16 @@ _LETTER_THEN_BRACKETS = re.compile(r"^([A-J])\s?\(([^()]{1,200})\)$")
 _TEXT_AND_LETTER = re.compile(r"^(\S.*?)\s?\((?:option |choice )?([A-J])\)$", re.DOTALL | re.IGNORECASE)
 _REASON = re.compile(r"^(?:because|since|as|which|for|due to|is (?:the )?(?:correct|right)|[-–—(])", re.IGNORECASE)
 # What a first sentence says of its subject, before the reasons for it.
-_ASSERTS = re.compile(r"\b(?:is|are|was|were|be|been|by|as|called|named|represents?|depicts?|belongs? to|that"
-    r"|would|will|may|might|should)\b", re.IGNORECASE)
+_ASSERTS = re.compile(
+    r"\b(?:is|are|was|were|be|been|by|as|called|named|represents?|depicts?|belongs? to|that"
+    r"|would|will|may|might|should)\b",
+    re.IGNORECASE,
+)
 _ANSWER_WORD = re.compile(r"^(true|false)(?=[.,!]|$)", re.IGNORECASE)
 # "(F) is the same as the picture"
-_TELLS = re.compile(r"^(?:is|are|was|were|has|have|does|shows?|represents?|describes?|can|cannot|would|will|means)\b", re.IGNORECASE)
+_TELLS = re.compile(
+    r"^(?:is|are|was|were|has|have|does|shows?|represents?|describes?|can|cannot|would|will|means)\b", re.IGNORECASE
+)
 # "(B) 11 (C) 13", "B. 11; C. 13"
 _LATER_LETTER = re.compile(r"[(\[][A-J][)\]]|[;,]\s?[A-J][.:)]")
 _SECOND_LETTER = re.compile(r"^\W{0,3}(?:and|or|&|/|,)?\W{0,3}[A-J](?:\W|$)")
@@ -86,13 +93,13 @@ def chosen_letter(response: str, options: Mapping[str, str], question: str = "")
 def _without_listing(text: str) -> str:
     """The text without the lines at its end that say the options again."""
     lines = text.split("\n")
-    letters = [match and (match[1] or match[2]) for match in map(_LETTER_AND_TEXT.match, map(normalise_maths, lines))]
-    num_kept = len(lines)
-    while num_kept and (letters[num_kept - 1] or not lines[num_kept - 1].strip()):
-        num_kept -= 1
-    listed = [letter for letter in letters[num_kept:] if letter]
-    is_listing = len(listed) > 1 and "".join(listed) in LETTERS
-    return "\n".join(lines[:num_kept]) if is_listing else text
+    letters = ""
+    for index in range(len(lines) - 1, -1, -1):
+        match = _LETTER_AND_TEXT.match(normalise_maths(lines[index][:_MAX_ANSWER]))
+        if match is None and lines[index].strip():
+            return "\n".join(lines[: index + 1]) if len(letters) > 1 and letters in LETTERS else text
+        letters = (match[1] or match[2] or "" if match else "") + letters
+    return "" if len(letters) > 1 and letters in LETTERS else text
 
 
 def _concluded(text: str, options: Mapping[str, str]) -> str | None:
@@ -103,7 +110,9 @@ def _concluded(text: str, options: Mapping[str, str]) -> str | None:
     last = None if is_item(end.last) else option_in_sentence(end.last, options, explains=end.last != end.first)
     conclusion = option_in_sentence(end.conclusion, options)
     said = [named for named in (conclusion, last) if named]
-    is_direct = end.first_is_direct and not (said or end.conclusion) and (end.last == end.first or _ASSERTS.search(end.first))
+    is_direct = (
+        end.first_is_direct and not (said or end.conclusion) and (end.last == end.first or _ASSERTS.search(end.first))
+    )
     if first and not any(named.by_letter for named in said) and (first.by_letter or is_direct):
         said = [first]
     letters = {named.letter for named in said}
@@ -112,6 +121,8 @@ def _concluded(text: str, options: Mapping[str, str]) -> str | None:
 
 def _opening_choice(line: str, options: Mapping[str, str]) -> Named | None:
     """The choice that a first line is by itself, before its reasons."""
+    if len(line) > _MAX_ANSWER:
+        return None
     text = normalise_maths(line)
     word = _ANSWER_WORD.match(text)
     if word:

@@ -1,16 +1,25 @@
-"""What a response that marks no answer ends with: the sentences in which it draws its conclusion.
+"""The sentences in which a response that marks no answer may state it.
 
-    ... 3 + 4 = 7. Therefore, there are 7 of them. I hope this helps!      "Therefore, there are 7 of them."
-    B. mouse\\n\\nThe hawk eats mice.                                        "B. mouse" comes first, and may be the answer
+... 3 + 4 = 7. Therefore, there are 7 of them. I hope this helps!    "Therefore, there are 7 of them."
+B. mouse, and a line later: The hawk eats mice.                      "B. mouse", a direct answer before its reasons
 
 Everything here takes time linear in the length of the response, whatever it holds.
 """
 
 import re
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from typing import NamedTuple
 
-END_TOKENS = ("</s>", "<|im_end|>", "<|endoftext|>", "<|eot_id|>", "<|end_of_text|>", "<|end|>", "<eos>", "<end_of_turn>")
+END_TOKENS = (
+    "</s>",
+    "<|im_end|>",
+    "<|endoftext|>",
+    "<|eot_id|>",
+    "<|end_of_text|>",
+    "<|end|>",
+    "<eos>",
+    "<end_of_turn>",
+)
 """Of the common chat models, as they stand in a response that was decoded with its special tokens."""
 
 _BREAK = re.compile(r"(?<=[.!?])[\"'”)\]*_]{0,4}\s+|(?<=[。！？])[\"”）*]{0,4}|\s{0,9}\n\s*")
@@ -19,26 +28,31 @@ _GOES_ON = re.compile(
     r"(?:(?<![A-Za-z'’])[A-J]|\b(?:No|Fig|Eq|approx|ca|vs|e\.g|i\.e|Dr|Mr|Mrs|Ms|St|cf|resp|sq)|^\W{0,4}\d{1,2})\.$"
 )
 _COURTESY = re.compile(
-    r"^\W{0,4}(?:i hope|hope (?:this|that|it)|(?:please |just )?(?:let me know|feel free|ask me)|do you (?:have|want|need)"
-    r"|is there anything|if you (?:have|need|would|want|'d|’d)|would you like|thank(?:s| you)|i(?:'m|’m| am) (?:happy|glad)"
-    r"|happy to help|have a (?:great|nice|good)|you(?:'re|’re| are) welcome|good luck|希望|如果[您你]|如有)",
+    r"\W{0,4}(?:i hope|hope (?:this|that|it)|(?:please |just )?(?:let me know|feel free|ask me)"
+    r"|do you (?:have|want|need)|is there anything|if you (?:have|need|would|want|'d|’d)|would you like|thank(?:s| you)"
+    r"|i(?:'m|’m| am) (?:happy|glad)|happy to help|have a (?:great|nice|good)|you(?:'re|’re| are) welcome|good luck"
+    r"|希望|如果[您你]|如有)",
     re.IGNORECASE,
 )
 _PREAMBLE = re.compile(
-    r"^\W{0,4}(?:sure|okay|ok|certainly|of course|i (?:can )?(?:see|understand)|here (?:is|are)|we refer to|let'?s|let me)\b", re.IGNORECASE
+    r"^\W{0,4}(?:sure|okay|ok|certainly|of course|i (?:can )?(?:see|understand)|here (?:is|are)|we refer to|let'?s"
+    r"|let me)\b",
+    re.IGNORECASE,
 )
 _CONCLUDES = re.compile(
-    r"^\W{0,4}(?:\d{1,2}[.)] )?(?:(?:and |so,? )?(?:therefore|thus|hence|consequently|accordingly|in conclusion|to conclude|in summary|overall"
-    r"|finally|as a result|so(?= |,|:)|we (?:can )?conclude)|所以|因此|综上|故)",
+    r"^\W{0,4}(?:\d{1,2}[.)] )?(?:(?:and |so,? )?(?:therefore|thus|hence|consequently|accordingly|in conclusion"
+    r"|to conclude|in summary|overall|finally|as a result|so(?= |,|:)|we (?:can )?conclude)|所以|因此|综上|故)",
     re.IGNORECASE,
 )
 # What takes back what stands before it, and what may do so, or narrows it down.
 _RETRACTS = re.compile(
-    r"^\W{0,4}actually\b|\b(?:wait|mistake|incorrect|wrong|not sure|i thought|on second thought|apologi[sz]e|correction)\b",
+    r"^\W{0,4}actually\b|\b(?:wait|mistake|incorrect|wrong|not sure|i thought|on second thought|apologi[sz]e"
+    r"|correction)\b",
     re.IGNORECASE,
 )
 _RESTRICTS = re.compile(
-    r"\b(?:(?:of|among|out of) (?:those|these|them)|however|but|none of the|unfortunately)\b|但是|然而|不过", re.IGNORECASE
+    r"\b(?:(?:of|among|out of) (?:those|these|them)|however|but|none of the|unfortunately)\b|但是|然而|不过",
+    re.IGNORECASE,
 )
 _ITEM = re.compile(r"^(?:[*•+-]\s|\(?\d{1,2}[.)]\s|[^|]*\|)")
 _MAX_SENTENCES = 4  # of a direct answer with its reasons; what is longer begins with what is given
@@ -52,28 +66,34 @@ class Closing(NamedTuple):
     last: str
     """The last sentence; empty if there is none."""
     conclusion: str
-    """The last sentence that begins like a conclusion ("Therefore, ..."), if nothing after it takes it back; or empty."""
+    """The last sentence that begins like a conclusion ("Therefore, ..."); empty if none, or one that is taken back."""
     first: str
-    """The first sentence after any preamble ("Sure!"), if nothing after it takes it back; or empty."""
+    """The first sentence after any preamble ("Sure!"); empty if what follows takes it back."""
     first_is_direct: bool
     """Whether the first sentence is a direct answer: reasons may follow, but no derivation and no "However"."""
 
 
 def strip_end_tokens(text: str) -> str:
     """The text without the end tokens that it ends with."""
-    stripped = text.rstrip()
-    while stripped.endswith(END_TOKENS):
-        stripped = next(stripped.removesuffix(token) for token in END_TOKENS if stripped.endswith(token)).rstrip()
-    return stripped if len(stripped) < len(text.rstrip()) else text
+    end = len(text)
+    while token := next((token for token in END_TOKENS if text.endswith(token, 0, _without_space(text, end))), ""):
+        end = _without_space(text, end) - len(token)
+    return text[:end]
+
+
+def _without_space(text: str, end: int) -> int:
+    while end and text[end - 1].isspace():
+        end -= 1
+    return end
 
 
 def strip_courtesies(text: str) -> str:
     """The text without the friendly sentences that it ends with."""
     end = len(text.rstrip())
     starts = [0, *(match.end() for match in _BREAK.finditer(text)), len(text)]
-    pieces = [(start, stop) for start, stop in zip(starts, starts[1:], strict=False) if text[start:stop].strip()]
-    courtesies = list(takewhile(lambda piece: _COURTESY.match(text[slice(*piece)]), reversed(pieces)))[:_MAX_COURTESIES]
-    return text[: courtesies[-1][0]].rstrip() if courtesies and len(courtesies) < len(pieces) else text[:end]
+    begins = [start for start, stop in pairwise(starts) if text[start:stop].strip()]
+    courtesies = list(takewhile(lambda start: _COURTESY.match(text, start), reversed(begins[1:])))[:_MAX_COURTESIES]
+    return text[: courtesies[-1]].rstrip() if courtesies else text[:end]
 
 
 def sentences(text: str) -> list[str]:

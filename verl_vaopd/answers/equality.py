@@ -197,7 +197,7 @@ def _same_quantity(answer: _Quantity, gold: _Quantity) -> bool:
 def same_value(first: Number, second: Number) -> bool:
     """Whether two numbers are equal: exactly if both are rational, else to 9 digits.
 
-    A rational number with all the digits that floating point prints is rounded to those, so that it is compared to them.
+    A decimal with all the digits that floating point prints is a rounded number, and compared as one.
     """
     if isinstance(first, Fraction) and isinstance(second, Fraction):
         return first == second or (

@@ -61,6 +61,8 @@ _REPLACED = [
         (r"\\(?:rm|bf|it|sf|tt)(?![A-Za-z])", " "),
         (r"\s{0,2}\^\s{0,2}(?:\{\s{0,2}\\(?:circ|degree)\s{0,2}\}|\\(?:circ|degree))|\\degree|\\textdegree", "°"),
         (r"°\s{1,3}T(?![A-Za-z])", "°T"),
+        (r"\\lt(?![A-Za-z])", "<"),
+        (r"\\gt(?![A-Za-z])", ">"),
         (r"\\leq(?![A-Za-z])", r"\\le"),
         (r"\\geq(?![A-Za-z])", r"\\ge"),
         (r"\\neq(?![A-Za-z])", r"\\ne"),

@@ -19,6 +19,7 @@ _MAX_LENGTH = 600  # characters
 _LETTER = re.compile(
     r"\b(?:options?|choices?|answers?|letter)\b(?: letter)?(?: is| are| would be| should be| must be)?[\s:]{0,2}"
     r"[(\[]?([A-J])(?![\w'’])|[(\[]([A-J])[)\]]|选项?\s?[(]?([A-J])|[为是]\s?([A-J])[.。]?$"
+    r"|\b(?:choose|select|pick|go with)\s(?:option |answer )?([A-J])(?=[.,!]|$)"
     r"|^\W{0,3}([A-J])[.:)]\s?(?=\S)"
     r"|\b(?:choice|option|answer)\b[^.]{0,80}\bis ([A-J])[.!]$"
     # A bare letter may be a point of the figure: only with its text behind it.
@@ -27,8 +28,9 @@ _LETTER = re.compile(
 _LETTER_IS_TEXT = re.compile(r"\b(?:is|are|be|by|to|with|letter|picture|figure|point|part) ([A-J])[.!]$")
 _ENDS = re.compile(r"[.!。][\s\"')*]*$")
 _DENIES = re.compile(
-    r"\b(?:not|cannot|can't|isn't|aren't|doesn't|don't|never|neither|nor|none|no option|rules? out|ruled out|eliminat\w+"
-    r"|incorrect|wrong|unlikely|less likely|impossible|unable|except|unlike|rather than|instead of|whether)\b|\?\s*$|不是",
+    r"\b(?:not|cannot|can't|isn't|aren't|doesn't|don't|never|neither|nor|none|no option|rules? out|ruled out"
+    r"|eliminat\w+|incorrect|wrong|unlikely|less likely|impossible|unable|except|unlike|rather than|instead of|whether)"
+    r"\b|\?\s*$|不是",
     re.IGNORECASE,
 )
 _BRACKETED = re.compile(r"[(\[]([A-J])[)\]]")

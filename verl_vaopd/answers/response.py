@@ -10,13 +10,15 @@ from verl_vaopd.answers.rewards import extract_boxed
 
 _THINK_TAG = re.compile(r"<(/?)think(?:ing)?>", re.IGNORECASE)
 _ANSWER_TAG = re.compile(r"<(/?)answer>(?!\s?:)", re.IGNORECASE)  # with a colon it is a mark
-# "answer:", "ans:", "the answer to the question is", "**Answer**:", "<Answer>: <<", "correct option is (", a line "### Answer"
+# "answer:", "ans:", "the answer to the question is", "**Answer**:", "<Answer>: <<", "correct option is (", "### Answer"
 _MARK = re.compile(
     r"(?:\banswers?(?: (?:to|that|which) [^.:\n]{1,50}?| here| choice)?|\bans(?=\s?[.:])\.?"
     r"|\b(?:correct|best) (?:option|choice|answer)(?: letter)?|\boption letter|答案|选项)[\s*_>\]\"')]{0,6}"
-    r"(?:(?<![A-Za-z])(?:is|are|would be|should be|must be)\b[\s:]{0,4}|[:：=是为])[\s*_:：>]{0,6}"
+    r"(?:(?<![A-Za-z])(?:is|are|would be|should be|must be)\b[\s:]{0,4}|[:：=是为])"
+    r"(?:[\s*_:：]|>(?=[\s*_:：>]{0,6}[\w(<\\$])){0,6}"  # "The answer is >." keeps its sign
+    r"|\bans\.\s"
     r"|^[#*_ ]{0,6}(?:final )?answer[*_: ]{0,6}\n"
-    r"|[故应以此]选(?:择)?[:：]?(?=\W{0,3}[A-JＡ-Ｊ])",
+    r"|(?:[故应以此]|^|[，,。;；])选(?:择)?[:：]?(?=\W{0,3}[A-JＡ-Ｊ])",
     re.IGNORECASE | re.MULTILINE,
 )
 _SENTENCE_END = re.compile(r"[.!?。](?=\s|$)|[,;] (?=because|since|as|so|which)")

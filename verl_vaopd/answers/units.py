@@ -22,8 +22,15 @@ _BASE_UNITS: dict[str, dict[str, str]] = {
         "201168/125": "mi mile miles",
         "1852": "nmi nautical_mile nautical_miles 海里",
     },
-    "litre": {"1": "l L liter liters litre litres 升", "1/1000": "ml mL milliliter milliliters millilitre millilitres 毫升"},
-    "mass": {"1": "g gram grams 克", "1000": "kg kilogram kilograms 千克 公斤", "1/1000": "mg milligram milligrams 毫克"},
+    "litre": {
+        "1": "l L liter liters litre litres 升",
+        "1/1000": "ml mL milliliter milliliters millilitre millilitres 毫升",
+    },
+    "mass": {
+        "1": "g gram grams 克",
+        "1000": "kg kilogram kilograms 千克 公斤",
+        "1/1000": "mg milligram milligrams 毫克",
+    },
     "time": {
         "1": "s sec secs second seconds 秒",
         "60": "min mins minute minutes 分钟",
@@ -66,7 +73,20 @@ _UNIT = re.compile(
     rf"(?:\s?(?:/|per)\s?({_WORD}){_EXPONENT})?$",
     re.IGNORECASE,
 )
-_POWERS = {"square": 2, "sq": 2, "squared": 2, "cubic": 3, "cu": 3, "cubed": 3, "平方": 2, "立方": 3, "2": 2, "3": 3, None: 1, "": 1}
+_POWERS = {
+    "square": 2,
+    "sq": 2,
+    "squared": 2,
+    "cubic": 3,
+    "cu": 3,
+    "cubed": 3,
+    "平方": 2,
+    "立方": 3,
+    "2": 2,
+    "3": 3,
+    None: 1,
+    "": 1,
+}
 
 
 @dataclass(frozen=True)
@@ -83,7 +103,9 @@ def split_unit(text: str) -> tuple[str, Unit | None]:
     if match is None:
         return text, None
     before, before_chinese, word, *exponents, per, per_caret, per_plain, per_word = match.groups()
-    power = max(_POWERS[before and before.lower()], _POWERS[before_chinese], *(_POWERS[e and e.lower()] for e in exponents))
+    power = max(
+        _POWERS[before and before.lower()], _POWERS[before_chinese], *(_POWERS[e and e.lower()] for e in exponents)
+    )
     unit = _unit(word, power)
     if per and unit:
         below = _unit(per, max(_POWERS[e and e.lower()] for e in (per_caret, per_plain, per_word)))

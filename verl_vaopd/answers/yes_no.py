@@ -13,13 +13,22 @@ from verl_vaopd.answers.normalise import normalise_text
 from verl_vaopd.answers.response import final_text, last_line, marked_answers
 
 _FIRST = re.compile(r"^\W{0,8}(yes|no)(?=\W{0,3}$|\s?[,.;:!–—-])")
-_LAST = re.compile(r"^\W{0,8}(?:so|therefore|thus|hence|the answer is|it is)?\W{0,3}(?:yes|no)(?=\W{0,3}$|\s?[,.;:!–—-])", re.IGNORECASE)
+_LAST = re.compile(
+    r"^\W{0,8}(?:so|therefore|thus|hence|the answer is|it is)?\W{0,3}(?:yes|no)(?=\W{0,3}$|\s?[,.;:!–—-])",
+    re.IGNORECASE,
+)
 _WORD = re.compile(r"\b(yes|no)\b")
-_LEAD = re.compile(r"^(?:based on|in|from|according to|looking at) (?:the|this) (?:\w+ )?(?:image|picture|figure|graph|chart|table|map|photo|information)(?: provided)?,? ")
+_LEAD = re.compile(
+    r"^(?:based on|in|from|according to|looking at) (?:the|this) (?:\w+ )?"
+    r"(?:image|picture|figure|graph|chart|table|map|photo|information)(?: provided)?,? "
+)
 _TOKEN = re.compile(r"[^\W_]+")
 # A question has its verb in front. Everything else must come in the same order: "more A than B" is not "more B than A".
 _VERBS = frozenset(
-    "is are was were be has have had do does did would will can could there the a an this these that which actually indeed".split()
+    (
+        *("is", "are", "was", "were", "be", "has", "have", "had", "do", "does", "did", "would", "will", "can", "could"),
+        *("there", "the", "a", "an", "this", "these", "that", "which", "actually", "indeed"),
+    )
 )
 _REASON = re.compile(r", (?:as|because|since|while|where)\b.*$")
 

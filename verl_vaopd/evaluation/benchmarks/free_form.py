@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 
+from verl_vaopd.answers.closing import closing
 from verl_vaopd.answers.equality import answers_equal
 from verl_vaopd.answers.normalise import join_thousands, normalise_maths
 from verl_vaopd.answers.response import final_text, last_line, marked_answers
@@ -12,6 +13,7 @@ from verl_vaopd.evaluation.benchmark import Verdict
 
 _MAX_WORDS_UNMARKED = 4
 _WORD = re.compile(r"(?<![\\A-Za-z])[A-Za-z]{2,}")
+_FORMULA = re.compile(r"[\d=\\^√π∞]")
 _COPULA = re.compile(r"\b(?:is|are|equals)\b")
 
 
@@ -47,8 +49,16 @@ def _final(text: str) -> list[str]:
     line = last_line(text)
     readings = dict.fromkeys([line, _COPULA.split(line)[-1].strip()])
     short = [reading for reading in readings if reading and len(_WORD.findall(reading)) <= _MAX_WORDS_UNMARKED]
-    said = None if short else concluded_value(text)
-    return short if said is None else [said]
+    said = short or [concluded_value(text) or _concluded_formula(text)]
+    return [reading for reading in said if reading]
+
+
+def _concluded_formula(text: str) -> str | None:
+    """What the concluding sentence says that something is, if that is a formula and little else."""
+    end = closing(text)
+    formula = _COPULA.split(end.conclusion or end.last)[-1].strip()
+    is_formula = _FORMULA.search(formula) is not None and len(_WORD.findall(formula)) <= _MAX_WORDS_UNMARKED
+    return formula if is_formula else None
 
 
 def spelling(answer: str) -> str:

@@ -54,7 +54,9 @@ class MMMU(Benchmark):
         """The letter of the final answer, or its value."""
         options = _options(fields)
         if options:
-            return score_by_rule(response, options, str(field(fields, "answer")).strip(), str(fields.get("question") or ""))
+            return score_by_rule(
+                response, options, str(field(fields, "answer")).strip(), str(fields.get("question") or "")
+            )
         return score_free_form(response, _golds(fields))
 
     def official(self, fields: Fields, response: str, judge: Judge | None, seed: int) -> Verdict:
