@@ -40,6 +40,7 @@ NO = [
     "Yes at first sight.\n\nFinal answer: No",
 ]
 NEITHER = [
+    "Oslo: No.\nRome: Yes.\nBonn: Yes.",
     "",
     "I cannot tell.",
     "know",
@@ -60,6 +61,24 @@ NEITHER = [
 )
 def test_said_yes_or_no(response, said):
     assert said_yes_or_no(response) == said
+
+
+@pytest.mark.parametrize(
+    ("question", "response", "said"),
+    [
+        ("Is the cat black?", "The cat is black.", "Yes"),
+        ("Is the cat black?", "Based on the image, the cat is not black. It is grey.", "No"),
+        ("Does the cat have a tail?", "The cat has a tail, as one can see.", "Yes"),
+        ("Does the cat have a tail?", "The cat doesn't have a tail.", "No"),
+        ("Is the cat black?", "The cat is dark.", None),
+        ("Is the cat black?", "The dog is black.", None),
+        ("Are there more cats than dogs?", "There are more dogs than cats.", None),
+        ("Is the cat not black?", "The cat is not black.", None),  # whatever that means
+        ("Is the cat black?", "The answer is: The cat is black.", None),  # the mark asks for the word
+    ],
+)
+def test_the_words_of_the_question_are_an_answer(question, response, said):
+    assert said_yes_or_no(response, question) == said
 
 
 def test_enough_cases():

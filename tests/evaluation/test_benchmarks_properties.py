@@ -42,6 +42,41 @@ def test_no_response_raises(response):
             assert verdict.parsed is None or verdict.parsed != ""
 
 
+FREE = ["mathvista_hf_float", "mathverse_free", "mmmu_hf_open", "ocrbench_hf_text", "geo3k", "custom_free"]
+GOLDS = [
+    "1,400",
+    "1,400.5",
+    "-3",
+    "٣",
+    "nan",
+    "inf",
+    "1e999",
+    "None",
+    "N/A",
+    "{",
+    "[1, 2",
+    "3/4",
+    "½",
+    "<",
+    " ",
+    "0.1.2",
+    "2-5",
+]
+
+
+@pytest.mark.parametrize("gold", GOLDS)
+def test_no_gold_raises(gold):
+    for layout in FREE:
+        name, fields, _ = ROWS[layout]
+        kinds = ("integer", "float", "list", "text") if name == "mathvista" else (None,)
+        for kind in kinds:
+            row = {**fields, "answer": [gold] if kind == "list" else gold}
+            if kind:
+                row |= {"question_type": "free_form", "answer_type": kind, "choices": None, "precision": None}
+            for response in ("1400", gold, f"The answer is {gold}.", ""):
+                assert BENCHMARKS[name].score(row, response, "rule").hit in (0.0, 1.0)
+
+
 HOSTILE = {
     "open boxes": "\\boxed{" * 1500,
     "nested boxes": "\\boxed{" * 1500 + "}" * 1500,

@@ -25,6 +25,9 @@ _LETTER = re.compile(
     # A bare letter may be a point of the figure: only with its text behind it.
     r"|\b(?:is|are|be|to|with|as|by)\s([A-J])[.:)]\s?(?=\S)"
 )
+# "Option (F) is the same as the picture" chooses nothing, "option (F) is the closest one" does.
+_TELLS = re.compile(r"[)\]]?\s(?:is|are|was|were|has|have|had|does|shows?|can|cannot|would|will|means)\b", re.IGNORECASE)
+_PREFERS = re.compile(r"[^.]{0,60}\b(?:correct|right|best|one|closest|most|only|answer|choice)\b", re.IGNORECASE)
 _LETTER_IS_TEXT = re.compile(r"\b(?:is|are|be|by|to|with|letter|picture|figure|point|part) ([A-J])[.!]$")
 _ENDS = re.compile(r"[.!。][\s\"')*]*$")
 _DENIES = re.compile(
@@ -59,12 +62,15 @@ def option_in_sentence(sentence: str, options: Mapping[str, str], explains: bool
     if len(sentence) > _MAX_LENGTH:
         return None
     plain = normalise_maths(sentence) + ("." if _ENDS.search(sentence) else "")
-    letters = {next(filter(None, match.groups())) for match in _LETTER.finditer(plain)}
+    places = {match.end(): next(filter(None, match.groups())) for match in _LETTER.finditer(plain)}
+    letters = set(places.values())
     if not letters and all(letter == text for letter, text in options.items()):
         letters = set(_LETTER_IS_TEXT.findall(plain))
     if len(letters) > 1 or not letters <= options.keys():
         return None
     named = _behind_letter(plain, options) or _by_text(sentence, options)
+    if places and not named and all(_TELLS.match(plain, end) and not _PREFERS.match(plain, end) for end in places):
+        return None
     if letters:
         return _by_letter(sentence, plain, letters, named, options)
     if len(named) != 1 or _DENIES.search(sentence):
