@@ -46,6 +46,7 @@ def test_a_sentence_names_an_option(sentence, options, letter, by_letter):
         "The vertex of the angle is B.",
         "The angle is 45°.",
         "Is it option B?",
+        "We find the third square (A) by subtraction.",
         "",
     ],
 )

@@ -17,16 +17,18 @@ from verl_vaopd.answers.statement import stated_value
 
 _MAX_LENGTH = 600  # characters
 _LETTER = re.compile(
-    r"\b(?:options?|choices?|answers?|letter)\b(?: letter)?(?: is| are| would be| should be| must be)?[\s:]{0,2}"
+    r"\b(?i:options?|choices?|answers?|letter)\b(?: letter)?(?: is| are| would be| should be| must be)?[\s:]{0,2}"
     r"[(\[]?([A-J])(?![\w'’])|[(\[]([A-J])[)\]]|选项?\s?[(]?([A-J])|[为是]\s?([A-J])[.。]?$"
     r"|\b(?:choose|select|pick|go with)\s(?:option |answer )?([A-J])(?=[.,!]|$)"
     r"|^\W{0,3}([A-J])[.:)]\s?(?=\S)"
-    r"|\b(?:choice|option|answer)\b[^.]{0,80}\bis ([A-J])[.!]$"
+    r"|\b(?i:choice|option|answer)\b[^.]{0,80}\bis ([A-J])[.!]$"
     # A bare letter may be a point of the figure: only with its text behind it.
     r"|\b(?:is|are|be|to|with|as|by)\s([A-J])[.:)]\s?(?=\S)"
 )
 # "Option (F) is the same as the picture" chooses nothing, "option (F) is the closest one" does.
-_TELLS = re.compile(r"[)\]]?\s(?:is|are|was|were|has|have|had|does|shows?|can|cannot|would|will|means)\b", re.IGNORECASE)
+_TELLS = re.compile(
+    r"[)\]]?\s(?:is|are|was|were|has|have|had|does|shows?|can|cannot|would|will|means)\b", re.IGNORECASE
+)
 _PREFERS = re.compile(r"[^.]{0,60}\b(?:correct|right|best|one|closest|most|only|answer|choice)\b", re.IGNORECASE)
 _LETTER_IS_TEXT = re.compile(r"\b(?:is|are|be|by|to|with|letter|picture|figure|point|part) ([A-J])[.!]$")
 _ENDS = re.compile(r"[.!。][\s\"')*]*$")
@@ -37,6 +39,11 @@ _DENIES = re.compile(
     re.IGNORECASE,
 )
 _BRACKETED = re.compile(r"[(\[]([A-J])[)\]]")
+_STATED = re.compile(
+    r"\b(?i:is|are|be|to|with|by|as|options?|choices?|answers?|letter|choose|select|pick)[\s:]{1,2}(?:the )?"
+    r"[(\[][A-J][)\]]"
+    r"|选项?\s?[(][A-J]|[(\[][A-J][)\]][.。]?$"
+)
 _NO_WORD = re.compile(r"[^\w%°$+-]+")
 _VALUE_IN_BRACKETS = re.compile(r"[(\[][A-J][)\]]\s*-?\d")
 _NUM_LETTERS = 3
@@ -89,7 +96,9 @@ def _by_letter(
         # What an option's own text denies is not denied by the response.
         rest = _in_words(sentence).replace(_in_words(options[letter]), "", 1)
         return Named(letter, by_letter=True) if named == letters and not _DENIES.search(rest) else None
-    if _DENIES.search(sentence) or not _ENDS.search(plain):
+    # "the third square (A) by subtracting it" names a part of the figure.
+    in_passing = _BRACKETED.search(plain) and not _STATED.search(plain)
+    if in_passing or _DENIES.search(sentence) or not _ENDS.search(plain):
         return None
     has_values = any(any(map(str.isdigit, text)) for text in options.values())
     says_another = has_values and (stated_value(sentence) is not None or _VALUE_IN_BRACKETS.search(plain) is not None)
