@@ -74,7 +74,7 @@ def test_said_yes_or_no(response, said):
         ("Is the cat black?", "The dog is black.", None),
         ("Are there more cats than dogs?", "There are more dogs than cats.", None),
         ("Is the cat not black?", "The cat is not black.", None),  # whatever that means
-        ("Is the cat black?", "The answer is: The cat is black.", None),  # the mark asks for the word
+        ("Is the cat black?", "The cat is black. Answer: unclear", None),  # what is marked counts
     ],
 )
 def test_the_words_of_the_question_are_an_answer(question, response, said):
