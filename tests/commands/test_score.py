@@ -94,7 +94,7 @@ GOOD = json.dumps({**ROWS["ai2d_hf"][1], "response": "B"}).encode() + b"\n"
         (b'"text"', r"line 2: got a str"),
         (b"\xff\xfe", r"line 2: got .*"),
         (b"[" * 200_000, r"line 2: got .*"),
-        (b'{"question": "q", "options": ["a", "b"], "answer": "0"}', r"line 2: response: got 'none', expected a text"),
+        (b'{"question": "q", "options": ["a", "b"], "answer": "0"}', r"line 2: response: got none, expected a text"),
         (b'{"question": "q", "options": ["a"], "answer": "0", "response": 5}', r"line 2: response: got 5"),
         (b'{"question": "q", "response": "B"}', r"line 2: fields: got 'question', 'response', expected 'options'"),
         (b'{"options": ["a"], "response": "B"}', r"line 2: .*'answer'"),

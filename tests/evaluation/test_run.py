@@ -16,7 +16,7 @@ from tests.evaluation.chat_server import completion, serve
 from verl_vaopd.commands import evaluate
 from verl_vaopd.evaluation import scoring
 from verl_vaopd.evaluation.benchmark import ImagePart
-from verl_vaopd.evaluation.published import ImageFile
+from verl_vaopd.evaluation.formats.images import ImageFile
 from verl_vaopd.evaluation.run import run
 from verl_vaopd.evaluation.settings import parse
 from verl_vaopd.evaluation.sources import endpoint
@@ -117,7 +117,7 @@ def test_two_protocols_are_in_no_table(tmp_path, data):
 def test_missing_and_doubled_responses_are_refused(tmp_path, data):
     rows = answers(lambda i, s: True)
     short = write_rows(tmp_path / "short.jsonl", rows[:-1])
-    with pytest.raises(ValueError, match="no response of custom, question 'q5', sample 1"):
+    with pytest.raises(ValueError, match=r"got responses: 2 to each of 5 questions .*, 1 to each of 1 .*'q5'.*n=1"):
         run(parse(words(data, tmp_path / "short", f"responses={short}")))
     double = write_rows(tmp_path / "double.jsonl", [*rows, rows[0]])
     with pytest.raises(ValueError, match="line 13: got question 'q0', sample 0 twice"):
@@ -177,7 +177,7 @@ def test_speed_is_told_and_kept(tmp_path, data, capsys):
 
 def test_benchmarks_are_asked_in_one_stream(tmp_path, data):
     """The last call about the one and the first about the other are made at a time."""
-    rows = {"id": ["g0"], "problem": ["What is 7 + 0?"], "question": ["7 + 0"], "answer": ["7"]}
+    rows = {"id": ["g0"], "problem": ["What is 7 + 0?"], "question": ["7 + 0"], "answer": ["7"], "images": [["a.png"]]}
     pq.write_table(pa.table(rows), data / "test.parquet")
     both_there = threading.Barrier(2, timeout=20)
 

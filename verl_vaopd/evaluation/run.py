@@ -25,7 +25,8 @@ from verl_vaopd.evaluation.sources.file import ImportedSource
 from verl_vaopd.evaluation.sources.local_vllm import VllmSource, pixel_limits
 from verl_vaopd.evaluation.sources.source import Request, Response, Source, row_of
 from verl_vaopd.evaluation.speed import SPEED, Speed
-from verl_vaopd.evaluation.storage import Journal, fingerprint, read_rows
+from verl_vaopd.evaluation.storage import Journal, fingerprint, read_identity, read_rows
+from verl_vaopd.files import write_text
 from verl_vaopd.platform import probe_gpus, use_cpu
 from verl_vaopd.platform.vllm_engine import request_seed
 from verl_vaopd.provenance import sha256_of, weights_fingerprint
@@ -56,7 +57,12 @@ def run(settings: DictConfig) -> tuple[Path, int]:
     judge = _judge(settings)
     model = _model(settings)
     out = out_directory(settings)
-    num_failed = _sample(settings, paths, out, model)
+    imported = _imported(settings, paths) if settings.responses else None
+    if imported is not None:
+        settings = settings.copy()
+        settings.n = imported.num_samples(settings.n, settings.limit)
+        print(imported.describe(settings.n, settings.limit), file=sys.stderr)
+    num_failed = _sample(settings, paths, out, model, imported)
     for name in names:
         _score(settings, benchmark_of(settings, name), out / name, judge)
     if judge is not None:
@@ -64,7 +70,9 @@ def run(settings: DictConfig) -> tuple[Path, int]:
     return out, num_failed
 
 
-def _sample(settings: DictConfig, paths: Mapping[str, Path], out: Path, model: Model) -> int:
+def _sample(
+    settings: DictConfig, paths: Mapping[str, Path], out: Path, model: Model, imported: ImportedSource | None
+) -> int:
     """Sample what is missing of all benchmarks, in one stream; returns how many responses failed."""
     with ExitStack() as stack:
         parts = {
@@ -75,7 +83,7 @@ def _sample(settings: DictConfig, paths: Mapping[str, Path], out: Path, model: M
         present = sum(sample < settings.n for part in parts.values() for _, sample in part.done)
         if present == wanted:
             return 0  # and no engine was started
-        source = _source(settings, model, tuple(paths))
+        source = imported or _source(settings, model, tuple(paths))
         stack.callback(source.close)
         requests = itertools.chain.from_iterable(part.requests(settings) for part in parts.values())
         num_failed = 0
@@ -122,22 +130,44 @@ def _opened(settings: DictConfig, benchmark: Benchmark, path: Path, directory: P
     """A part of the run, other processes kept out of it. Raises ValueError if other responses are there."""
     staged = directory / f".{scoring.QUESTIONS}.{os.getpid()}"
     try:
-        asked = questions.write_questions(benchmark, path, settings.limit, staged)
+        asked = questions.read_questions(benchmark, path, settings.limit)
+        if not settings.responses:
+            asked.require_images(path)
+        if asked.num_left_out:
+            print(f"{path}: {asked.num_left_out} rows are left out: {benchmark.left_out_for}", file=sys.stderr)
         sampling = _sampling(settings, benchmark.name)
         identity = {
             "benchmark": benchmark.name,
             "model": model.identity,
             "sampling": sampling,
             "seed": settings.seed,
-            "num_questions": asked.num_questions,
+            "num_questions": len(asked.lines),
             "questions": asked.digest,
         }
+        if settings.responses:
+            _require_same_responses(settings.responses, directory, identity)
+        directory.mkdir(parents=True, exist_ok=True)
+        write_text(staged, "".join(asked.lines))
         with Journal(directory / scoring.RESPONSES, identity) as journal:
             staged.replace(directory / scoring.QUESTIONS)
             done = _done(journal.path)
-            yield _Part(benchmark, path, asked.num_questions, sampling, fingerprint(identity), journal, done)
+            yield _Part(benchmark, path, len(asked.lines), sampling, fingerprint(identity), journal, done)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def _require_same_responses(responses: str, directory: Path, identity: Mapping[str, Any]) -> None:
+    """Check that scores in a directory are of the same responses; raises ValueError otherwise."""
+    path = directory / scoring.RESPONSES
+    stored = read_identity(path) if path.is_file() else identity
+    if stored["model"] != identity["model"]:
+        there = (
+            "responses of a model" if stored["sampling"] else "other responses (the file has changed, or is another)"
+        )
+        raise ValueError(
+            f"responses: got {responses}, expected the responses that {path} was made from, which has {there}; name "
+            f"another directory with out=, or remove {directory} to score the new ones there"
+        )
 
 
 def _done(path: Path) -> set[tuple[str, int]]:
@@ -165,7 +195,7 @@ def _model(settings: DictConfig) -> Model:
     if settings.responses:
         path = Path(settings.responses).expanduser()
         if not path.is_file():
-            raise ValueError(f"responses: got {path}, expected a JSONL file that exists")
+            raise ValueError(f"responses: got {path}, expected a file that exists")
         return Model(None, sha256_of(path))
     if settings.endpoint:
         require_endpoint("endpoint", settings.endpoint)
@@ -188,9 +218,12 @@ def _exported(run: Path) -> Path:
     return out if out.is_dir() else export(run)
 
 
+def _imported(settings: DictConfig, paths: Mapping[str, Path]) -> ImportedSource:
+    ids = {name: questions.question_ids(BENCHMARKS[name], path) for name, path in paths.items()}
+    return ImportedSource(Path(settings.responses).expanduser(), ids)
+
+
 def _source(settings: DictConfig, model: Model, names: tuple[str, ...]) -> Source:
-    if settings.responses:
-        return ImportedSource(Path(settings.responses).expanduser(), names)
     if settings.endpoint:
         client = ChatClient(settings.endpoint, settings.key_env, settings.timeout, settings.attempts)
         return EndpointSource(client, settings.model, _sampling(settings, names[0]), settings.concurrency)

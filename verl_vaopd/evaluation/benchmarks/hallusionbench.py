@@ -1,7 +1,8 @@
 """HallusionBench: 951 yes/no questions about 346 figures, asked of originals and altered ones (arXiv:2310.14566).
 
-Layouts: lmms-lab/HallusionBench (split `image`) and VLMEvalKit's HallusionBench.tsv, whose index ends in set, figure
-and question. 178 more questions come without a figure; they are not asked.
+Layouts: lmms-lab/HallusionBench (split `image`), the repository's HallusionBench.json with its folder of images, and
+VLMEvalKit's HallusionBench.tsv, whose index ends in set, figure and question. 178 more questions come without a figure;
+they are not asked.
 
 Official protocol (HallusionBench's repository): a judge compares each response with the published explanation of the
 answer (`gt_answer_details`; in VLMEvalKit's file there is only "Yes" or "No", with which it is then compared) and says
@@ -38,6 +39,7 @@ class HallusionBench(Benchmark):
     hub_id = "lmms-lab/HallusionBench"
     tsv = "HallusionBench"
     splits = ("image",)
+    image_columns = (*Benchmark.image_columns, "filename")
     needs_image = True
     headline = "mean"
     headline_parts = explained_by = ("aAcc", "fAcc", "qAcc")

@@ -52,7 +52,7 @@ def spell(value: Number) -> str:
     return str(int(as_float)) if as_float.is_integer() and abs(as_float) < 2**53 else repr(as_float)
 
 
-def rounds_to(value: Number, gold: str, precision: int) -> bool:
+def rounds_to(value: Number, gold: Number, precision: int) -> bool:
     """Whether a number, rounded to so many decimals, is the published one.
 
     Halves are rounded as Python rounds a float, like in the benchmarks' own code.

@@ -20,7 +20,7 @@ from verl_vaopd.answers.normalise import fold_wide
 from verl_vaopd.answers.response import strip_thinking
 from verl_vaopd.answers.rewards import extract_boxed
 from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, field
-from verl_vaopd.evaluation.published import as_list
+from verl_vaopd.evaluation.formats.values import as_list
 from verl_vaopd.evaluation.shares import accuracy
 
 FORMULAS = "Handwritten Mathematical Expression Recognition"

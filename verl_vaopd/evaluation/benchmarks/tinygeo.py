@@ -9,7 +9,7 @@ from verl_vaopd.answers.response import strip_thinking
 from verl_vaopd.answers.rewards import exact_match, extract_boxed
 from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Verdict, field
 from verl_vaopd.evaluation.benchmarks.interleave import at_marks
-from verl_vaopd.evaluation.published import as_mapping
+from verl_vaopd.evaluation.formats.values import as_mapping
 
 
 class TinyGeo(Benchmark):
