@@ -56,20 +56,20 @@ def evaluate(options: argparse.Namespace) -> int:
 def questions(options: argparse.Namespace) -> int:
     """`vaopd eval questions NAME`: the questions as JSONL, and on stderr what a run would leave out or miss."""
     from verl_vaopd.evaluation.benchmarks import BENCHMARKS
-    from verl_vaopd.evaluation.questions import data_path, listed, read_questions
+    from verl_vaopd.evaluation.listing import listed
+    from verl_vaopd.evaluation.questions import data_path, read_questions
     from verl_vaopd.evaluation.settings import parse_files
 
     settings = parse_files(options.benchmark, options.settings)
-    path = data_path(settings, options.benchmark)
-    found = read_questions(BENCHMARKS[options.benchmark], path, settings.limit)
+    benchmark, path = BENCHMARKS[options.benchmark], data_path(settings, options.benchmark)
+    found = read_questions(benchmark, path, settings.limit)
     with quiet_if_closed():
         sys.stdout.writelines(found.lines)
-    told = [f"{path}: {len(found.lines)} questions of {options.benchmark}"]
-    if found.num_left_out:
-        told.append(f"{found.num_left_out} rows are left out: {BENCHMARKS[options.benchmark].left_out_for}")
+    print(f"{path}: {len(found.lines)} questions of {benchmark.name}", file=sys.stderr)
+    print(found.notes(path, benchmark), end="", file=sys.stderr)
     if found.without_image:
-        told.append(f"{len(found.without_image)} of the questions lack an image, and could only be scored:")
-    print("; ".join(told), *([listed(found.without_image)] if found.without_image else []), sep="\n", file=sys.stderr)
+        print(f"{path}: {len(found.without_image)} questions lack an image, and can only be scored:", file=sys.stderr)
+        print(listed(found.without_image), file=sys.stderr)
     return 0
 
 

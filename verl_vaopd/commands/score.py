@@ -21,6 +21,7 @@ from verl_vaopd.evaluation.benchmark import PROTOCOLS, Benchmark
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.formats.entry import Entry
 from verl_vaopd.evaluation.formats.json_rows import read_json
+from verl_vaopd.evaluation.listing import listed
 from verl_vaopd.evaluation.response_rows import response_of
 from verl_vaopd.evaluation.storage import encode, without_nan
 
@@ -47,9 +48,14 @@ def score(options: argparse.Namespace) -> int:
     """`vaopd eval score`: rows from stdin to stdout, with `parsed` and `hit`."""
     switches = {"random_fallback": True} if options.random_fallback else {}
     benchmark = _benchmark(options.benchmark, switches)
+    doubts: list[str] = []
     with quiet_if_closed():
         for entry in read_json(sys.stdin.buffer):
             print(encode(_scored(benchmark, entry, options.protocol, options.seed)), end="")
+            doubt = benchmark.doubt(entry.fields)
+            doubts += [f"{entry.place}: {doubt}"] if doubt else []
+    if doubts:
+        print(f"{len(doubts)} rows that no response can answer rightly:\n{listed(doubts)}", file=sys.stderr)
     return 0
 
 

@@ -204,6 +204,10 @@ class Benchmark(ABC):
         named = [str(fields[name]) for name in self.cluster_fields if is_present(fields.get(name))]
         return named[0] if named else " ".join(image.raw.key for image in images) or str(field(fields, "question"))
 
+    def doubt(self, fields: Fields) -> str | None:
+        """What is wrong with a row that can be scored all the same: an answer that no response can give; else None."""
+        return None
+
     def aggregate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Metrics of ONE pass: average them over passes, never the hits before them.
 
@@ -247,14 +251,15 @@ def field(fields: Fields, *names: str) -> Any:
     )
 
 
-def one_of(fields: Fields, name: str, known: Sequence[str]) -> str:
-    """A field that says of which kind a row is.
+def one_of(fields: Fields, known: Sequence[str], *names: str) -> str:
+    """The first of these fields that is present, which says of which kind a row is.
 
     Raises:
-        ValueError: it is missing, or says something else.
+        ValueError: if none is, or it says something else.
     """
-    value = str(field(fields, name))
+    value = str(field(fields, *names))
     if value not in known:
+        name = next(name for name in names if is_present(fields.get(name)))
         raise ValueError(f"{name}: got {value!r}, expected {' or '.join(map(repr, known))}; pass the row as published")
     return value
 

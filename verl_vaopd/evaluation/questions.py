@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,10 +12,9 @@ from omegaconf import DictConfig
 from verl_vaopd.evaluation.benchmark import Benchmark, ImagePart, Question
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.formats.images import ImageFile
+from verl_vaopd.evaluation.listing import listed
 from verl_vaopd.evaluation.published import SUFFIXES
 from verl_vaopd.evaluation.storage import encode
-
-_SHOWN = 10
 
 
 @dataclass(frozen=True)
@@ -30,6 +29,19 @@ class QuestionSet:
     """Rows before the last question that are none of the benchmark's questions."""
     without_image: tuple[str, ...]
     """Of every question that cannot be asked, which image it lacks."""
+    doubts: tuple[str, ...]
+    """Of every question that no response can answer rightly, why."""
+
+    def notes(self, path: Path, benchmark: Benchmark) -> str:
+        """What of the file is no question, and what can never be right; empty if there is nothing to say."""
+        notes = []
+        if self.num_left_out:
+            notes.append(f"{path}: {self.num_left_out} rows are left out: {benchmark.left_out_for}")
+        if self.doubts:
+            notes.append(
+                f"{path}: {len(self.doubts)} questions that nothing can answer rightly:\n{listed(self.doubts)}"
+            )
+        return "".join(f"{note}\n" for note in notes)
 
     def require_images(self, path: Path) -> None:
         """Raises ValueError if some question of this file cannot be asked."""
@@ -75,6 +87,7 @@ def read_questions(benchmark: Benchmark, path: Path, limit: int | None) -> Quest
     digest = hashlib.sha256()
     lines: list[str] = []
     without_image: list[str] = []
+    doubts: list[str] = []
     num_left_out = 0
     for question in _rows(benchmark, path):
         if len(lines) == limit:
@@ -84,10 +97,12 @@ def read_questions(benchmark: Benchmark, path: Path, limit: int | None) -> Quest
             continue
         missing = _missing_images(benchmark, question)
         without_image += [f"question {question.id!r}: {'; '.join(missing)}"] if missing else []
+        doubt = benchmark.doubt(question.fields)
+        doubts += [f"question {question.id!r}: {doubt}"] if doubt else []
         line = encode({"question": question.id, "cluster": question.cluster, "fields": question.fields})
         digest.update(f"{question_digest(question)} {line}".encode())
         lines.append(line)
-    return QuestionSet(tuple(lines), digest.hexdigest()[:16], num_left_out, tuple(without_image))
+    return QuestionSet(tuple(lines), digest.hexdigest()[:16], num_left_out, tuple(without_image), tuple(doubts))
 
 
 def question_ids(benchmark: Benchmark, path: Path) -> list[str]:
@@ -115,12 +130,6 @@ def _rows(benchmark: Benchmark, path: Path) -> Iterator[Question | None]:
         raise ValueError(
             f"{path}: got no question of {benchmark.name}{why}; expected at least one; use the published file"
         )
-
-
-def listed(items: Sequence[str]) -> str:
-    """The first ones, a line each, and how many more there are."""
-    more = [f"and {len(items) - _SHOWN} more"] if len(items) > _SHOWN else []
-    return "\n".join(f"  {item}" for item in [*items[:_SHOWN], *more])
 
 
 def question_digest(question: Question) -> str:

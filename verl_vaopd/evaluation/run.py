@@ -133,8 +133,7 @@ def _opened(settings: DictConfig, benchmark: Benchmark, path: Path, directory: P
         asked = questions.read_questions(benchmark, path, settings.limit)
         if not settings.responses:
             asked.require_images(path)
-        if asked.num_left_out:
-            print(f"{path}: {asked.num_left_out} rows are left out: {benchmark.left_out_for}", file=sys.stderr)
+        print(asked.notes(path, benchmark), end="", file=sys.stderr)
         sampling = _sampling(settings, benchmark.name)
         identity = {
             "benchmark": benchmark.name,
@@ -144,8 +143,7 @@ def _opened(settings: DictConfig, benchmark: Benchmark, path: Path, directory: P
             "num_questions": len(asked.lines),
             "questions": asked.digest,
         }
-        if settings.responses:
-            _require_same_responses(settings.responses, directory, identity)
+        _require_same_files(settings, path, directory, identity)
         directory.mkdir(parents=True, exist_ok=True)
         write_text(staged, "".join(asked.lines))
         with Journal(directory / scoring.RESPONSES, identity) as journal:
@@ -156,17 +154,22 @@ def _opened(settings: DictConfig, benchmark: Benchmark, path: Path, directory: P
         staged.unlink(missing_ok=True)
 
 
-def _require_same_responses(responses: str, directory: Path, identity: Mapping[str, Any]) -> None:
-    """Check that scores in a directory are of the same responses; raises ValueError otherwise."""
+def _require_same_files(settings: DictConfig, questions_file: Path, directory: Path, now: Mapping[str, Any]) -> None:
+    """Check that what is there is of the same responses, and of the same questions where nothing else is different.
+
+    Raises:
+        ValueError: a file that has changed. All other differences are told by the journal.
+    """
     path = directory / scoring.RESPONSES
-    stored = read_identity(path) if path.is_file() else identity
-    if stored["model"] != identity["model"]:
-        there = (
-            "responses of a model" if stored["sampling"] else "other responses (the file has changed, or is another)"
-        )
+    there = read_identity(path) if path.is_file() else now
+    fix = f"name another directory with out=, or remove {directory} to begin anew"
+    if settings.responses and there["model"] != now["model"]:
+        what = "responses of a model" if there["sampling"] else "other ones (the file has changed, or is another)"
+        raise ValueError(f"responses: got {settings.responses}, but {path} holds {what}; expected the same ones; {fix}")
+    if [key for key in now if now[key] != there[key]] == ["questions"]:
         raise ValueError(
-            f"responses: got {responses}, expected the responses that {path} was made from, which has {there}; name "
-            f"another directory with out=, or remove {directory} to score the new ones there"
+            f"{questions_file}: got as many questions as {path} answers, but with other ids, texts, images or fields; "
+            f"expected the file as it was; {fix}"
         )
 
 

@@ -23,7 +23,10 @@ class AI2D(ChoiceBenchmark):
 
     def options(self, fields: Fields) -> dict[str, str]:
         """The list `options`, or columns A to D."""
-        return published_options(fields) or dict(field(fields, "options"))
+        options = published_options(fields)
+        if not options and not field(fields, "options"):
+            raise ValueError("options: got none, expected a list; pass the row as published")
+        return options
 
     def gold(self, fields: Fields) -> str:
         """The letter, or that of the position."""

@@ -123,9 +123,10 @@ def _place(fields: Fields) -> tuple[str, str, str]:
 
 
 def _gold(fields: Fields) -> str:
+    name = "gt_answer" if is_present(fields.get("gt_answer")) else "answer"
     gold = str(field(fields, "gt_answer", "answer")).strip().lower()
     if gold not in _GOLD:
-        raise ValueError(f"answer: got {gold!r}, expected yes or no, or gt_answer 0 or 1; pass the row as published")
+        raise ValueError(f"{name}: got {gold!r}, expected yes or no, 1 or 0; pass the row as published")
     return _GOLD[gold]
 
 

@@ -53,7 +53,7 @@ class MathVerse(Benchmark):
     def rule(self, fields: Fields, response: str) -> Verdict:
         """The letter of the final answer, or its value."""
         gold = "; ".join(dict.fromkeys(str(field(fields, "answer")).split("\n")))
-        if one_of(fields, "question_type", _KINDS) in _CHOICE:
+        if one_of(fields, _KINDS, "question_type") in _CHOICE:
             options = _options(fields) or dict.fromkeys(LETTERS[:_NUM_LETTERS_UNLISTED], "")
             letter = parse_choice(gold, options)
             if letter is not None:

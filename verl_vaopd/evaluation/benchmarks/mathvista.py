@@ -125,15 +125,18 @@ def _query(fields: Fields) -> str:
 
 
 def _is_choice(fields: Fields) -> bool:
-    return one_of(fields, "question_type", ("multi_choice", "free_form")) == "multi_choice"
+    return one_of(fields, ("multi_choice", "free_form"), "question_type") == "multi_choice"
 
 
 def _answer_type(fields: Fields) -> str:
-    return one_of(fields, "answer_type", ("text", "integer", "float", "list"))
+    return one_of(fields, ("text", "integer", "float", "list"), "answer_type")
 
 
 def _choices(fields: Fields) -> list[str]:
-    return [str(choice) for choice in as_list(field(fields, "choices"))]
+    choices = [str(choice) for choice in as_list(field(fields, "choices"))]
+    if not choices:
+        raise ValueError("choices: got none for a question with choices, expected a list; pass the row as published")
+    return choices
 
 
 def _gold(fields: Fields) -> str:

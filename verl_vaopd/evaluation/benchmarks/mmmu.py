@@ -17,7 +17,7 @@ from verl_vaopd.evaluation.benchmarks.choices import choice_prompt, fallback_rng
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
 from verl_vaopd.evaluation.benchmarks.interleave import at_numbers
 from verl_vaopd.evaluation.benchmarks.mmmu_official import open_is_right, read_choice, read_open
-from verl_vaopd.evaluation.benchmarks.options import gold_letter, published_options
+from verl_vaopd.evaluation.benchmarks.options import gold_doubt, gold_letter, published_options
 from verl_vaopd.evaluation.formats.values import as_list
 from verl_vaopd.evaluation.shares import accuracy, accuracy_by
 
@@ -69,6 +69,10 @@ class MMMU(Benchmark):
         if letter is None and self.random_fallback:
             letter = fallback_rng(seed, str(field(fields, "question", "id")), response).choice(list(options))
         return Verdict(letter, float(letter == gold_letter(field(fields, "answer"), options)))
+
+    def doubt(self, fields: Fields) -> str | None:
+        """A letter that is none of the options'."""
+        return gold_doubt(field(fields, "answer"), _options(fields))
 
     def metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Accuracy, and of either kind of question."""

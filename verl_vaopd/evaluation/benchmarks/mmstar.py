@@ -13,7 +13,7 @@ from typing import Any
 from verl_vaopd.answers.choice import LETTERS, options_in_text
 from verl_vaopd.evaluation.benchmark import Fields, field
 from verl_vaopd.evaluation.benchmarks.choices import ChoiceBenchmark, choice_prompt
-from verl_vaopd.evaluation.benchmarks.options import gold_letter, published_options
+from verl_vaopd.evaluation.benchmarks.options import gold_doubt, gold_letter, published_options
 from verl_vaopd.evaluation.shares import accuracy, accuracy_by
 
 _NUM_OPTIONS = 4
@@ -42,6 +42,10 @@ class MMStar(ChoiceBenchmark):
     def gold(self, fields: Fields) -> str:
         """The published letter."""
         return gold_letter(field(fields, "answer"), self.options(fields))
+
+    def doubt(self, fields: Fields) -> str | None:
+        """A letter that is none of the options'."""
+        return gold_doubt(field(fields, "answer"), self.options(fields))
 
     def metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Accuracy, and of each capability."""

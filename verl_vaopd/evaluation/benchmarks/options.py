@@ -51,6 +51,13 @@ def gold_letter(answer: object, options: Mapping[str, str]) -> str:
     return with_text[0] if len(with_text) == 1 else bare if bare in options else text
 
 
+def gold_doubt(answer: object, options: Mapping[str, str]) -> str | None:
+    """What is wrong with a published answer that is none of the options; None if it is one."""
+    if not options or gold_letter(answer, options) in options:
+        return None
+    return f"answer: got {answer!r}, expected one of {', '.join(options)}"
+
+
 def _options(name: str, value: Any) -> dict[str, str]:
     options = {str(letter).strip().upper(): text for letter, text in as_mapping(value).items() if is_present(text)}
     if not options:

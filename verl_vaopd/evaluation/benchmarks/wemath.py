@@ -14,7 +14,7 @@ from typing import Any
 from verl_vaopd.answers.choice import options_in_text
 from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Judge, Verdict, field, is_present
 from verl_vaopd.evaluation.benchmarks.choices import score_by_rule
-from verl_vaopd.evaluation.benchmarks.options import gold_letter, option_columns
+from verl_vaopd.evaluation.benchmarks.options import gold_doubt, gold_letter, option_columns
 from verl_vaopd.evaluation.shares import accuracy, percent
 
 _HINT = (
@@ -70,6 +70,10 @@ class WeMath(Benchmark):
         answer = response.rpartition("Answer")[2].strip().translate(_IGNORED).strip()
         letter = answer[0] if answer[:1] in tuple("ABCDEFGH") else None
         return Verdict(letter, float(letter == gold_letter(field(fields, "answer"), _options(fields))))
+
+    def doubt(self, fields: Fields) -> str | None:
+        """A letter that is none of the options'."""
+        return gold_doubt(field(fields, "answer"), _options(fields))
 
     def metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Strict and loose score and their mean; what became of the problems; accuracy by number of steps.

@@ -12,25 +12,25 @@ from verl_vaopd.evaluation.formats.entry import Entry
 from verl_vaopd.evaluation.formats.images import ImageBytes, ImageFile, RawImage
 
 _BUFFER = 1 << 16
+_EMPTY = {"bytes": None, "path": None}
 
 
 def read_parquet(path: Path) -> Iterator[Entry]:
-    """The rows of a file. Raises ValueError if it is no parquet file."""
+    """The rows of a file. Raises ValueError if it is no parquet file, or damaged."""
     import pyarrow
     import pyarrow.parquet as pq
 
     try:
         # Without pre-buffering and with a buffer of its own, pyarrow holds a page and not all of the row group's.
-        file = pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER)
-    except pyarrow.ArrowInvalid as error:
+        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER) as file:
+            columns = [column.name for column in file.schema_arrow if _holds_images(column.type)]
+            for number, row in enumerate(_dicts(file)):
+                cells = [row.pop(name) for name in columns]
+                items = [item for cell in cells for item in (cell if isinstance(cell, list) else [cell])]
+                images = tuple(_image(path, item) for item in items if item is not None and item != _EMPTY)
+                yield Entry(f"row {number}", row, images=images if columns else None)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{path}: got {error}, expected a parquet file; download it again") from None
-    with file:
-        columns = [column.name for column in file.schema_arrow if _holds_images(column.type)]
-        for number, row in enumerate(_dicts(file)):
-            cells = [row.pop(name) for name in columns]
-            items = [item for cell in cells for item in (cell if isinstance(cell, list) else [cell])]
-            images = tuple(_image(path, item) for item in items if item is not None)
-            yield Entry(f"row {number}", row, images=images if columns else None)
 
 
 def _dicts(file: Any) -> Iterator[dict[str, Any]]:
