@@ -43,7 +43,8 @@ def _is_whole(start: list[tuple[int, bytes]]) -> bool:
     (_, first), *second = start
     values = [_value(line) for line in (first, *(line for _, line in second))]
     if values[0] is None:  # broken, or the beginning of a document on several lines
-        return first.strip() == b"[" or (len(values) > 1 and not isinstance(values[1], dict))
+        is_list = first.removeprefix(_BOM).lstrip().startswith(b"[")
+        return is_list or (len(values) > 1 and not isinstance(values[1], dict))
     return len(values) == 1 and (isinstance(values[0], list) or _is_keyed(values[0]))
 
 
