@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import shutil
 import threading
 
 import pyarrow as pa
@@ -122,6 +123,42 @@ def test_missing_and_doubled_responses_are_refused(tmp_path, data):
     double = write_rows(tmp_path / "double.jsonl", [*rows, rows[0]])
     with pytest.raises(ValueError, match="line 13: got question 'q0', sample 0 twice"):
         run(parse(words(data, tmp_path / "double", f"responses={double}")))
+
+
+def test_n_is_told_where_the_file_says_it(tmp_path, data, capsys):
+    responses = write_rows(tmp_path / "two.jsonl", answers(lambda i, s: True))
+    assert (
+        evaluate.main([word for word in words(data, tmp_path / "out", f"responses={responses}") if word != "n=2"]) == 0
+    )
+    printed = capsys.readouterr()
+    assert "two.jsonl: n=2, 12 responses to 6 questions" in printed.err and "avg@2" in printed.out
+
+
+def test_a_file_that_has_changed_is_told_as_what_it_is(tmp_path, data):
+    responses = write_rows(tmp_path / "made.jsonl", answers(lambda i, s: True))
+    command = words(data, tmp_path / "out", f"responses={responses}")
+    evaluate.main(command)
+    text = (data / "custom.jsonl").read_text()
+    (data / "custom.jsonl").write_text(text.replace("What is 3", "How much is 3"))
+    with pytest.raises(ValueError, match=r"custom\.jsonl: got as many questions .* but with other ids, texts.*out="):
+        evaluate.main(command)
+    (data / "custom.jsonl").write_text(text)
+    write_rows(responses, answers(lambda i, s: False))
+    with pytest.raises(
+        ValueError, match=r"got .*made\.jsonl, but .*responses\.jsonl holds other ones \(the file has chang"
+    ):
+        evaluate.main(command)
+    shutil.rmtree(tmp_path / "out" / "custom")  # as it says
+    assert evaluate.main(command) == 0
+
+
+def test_responses_are_scored_without_their_images(tmp_path, data):
+    """The same score, and a new file of images changes nothing but which table it may stand in."""
+    first = evaluate_file(tmp_path, data, "first", lambda i, s: s == 0)
+    (data / "a.png").unlink()
+    second = evaluate_file(tmp_path, data, "second", lambda i, s: s == 0)
+    scores = [(run_dir / "custom" / "scores-rule.jsonl").read_text().splitlines()[1:] for run_dir in (first, second)]
+    assert scores[0] == scores[1]
 
 
 def solve(asked, number):

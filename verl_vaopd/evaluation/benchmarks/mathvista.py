@@ -63,6 +63,7 @@ class MathVista(Benchmark):
             # By text: some questions have a choice twice.
             return Verdict(letter, float(letter is not None and options[letter] == _gold(fields)))
         gold, kind = _gold(fields), _answer_type(fields)
+        precision = _precision(fields) if kind == "float" else 0
         items = as_list(gold) if kind == "list" else [gold]
         golds = [value for item in items if (value := numeric_value(str(item))) is not None]
         if len(golds) < len(items):  # not of the kind that the row says: compared like any other answer
@@ -75,7 +76,7 @@ class MathVista(Benchmark):
         if value is None:
             return Verdict(None, 0.0)
         if kind == "float":
-            return Verdict(spell(value), float(rounds_to(value, golds[0], _precision(fields))))
+            return Verdict(spell(value), float(rounds_to(value, golds[0], precision)))
         return Verdict(spell(value), float(same_value(value, golds[0])))
 
     def official(self, fields: Fields, response: str, judge: Judge | None, seed: int) -> Verdict:

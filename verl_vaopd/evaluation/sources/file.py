@@ -73,7 +73,7 @@ class ImportedSource:
         there = Counter((name, question) for name, question, _ in self._rows)
         counts = {key: there[key] for key in self._asked(limit)}
         fewest, most = min(counts.values()), max(counts.values())
-        if fewest < (n or most):
+        if fewest < (n or most or 1):
             raise ValueError(f"{self._path}: got {_told(counts)}, expected {n or 'as many'} to each; {_advice(fewest)}")
         taken = n or most
         for name, question in counts:
