@@ -58,10 +58,10 @@ class MathVista(Benchmark):
     def rule(self, fields: Fields, response: str) -> Verdict:
         """Letter or text of the choice; the number, exact (integer) or rounded to the precision (float); the list."""
         if _is_choice(fields):
-            options = letters_of(_choices(fields))
+            options, gold = letters_of(_choices(fields)), _gold(fields)
             letter = chosen_letter(response, options)
             # By text: some questions have a choice twice.
-            return Verdict(letter, float(letter is not None and options[letter] == _gold(fields)))
+            return Verdict(letter, float(letter is not None and options[letter] == gold))
         gold, kind = _gold(fields), _answer_type(fields)
         precision = _precision(fields) if kind == "float" else 0
         items = as_list(gold) if kind == "list" else [gold]
@@ -145,7 +145,7 @@ def _gold(fields: Fields) -> str:
     if _is_choice(fields):
         choices = letters_of(_choices(fields))
         letter = str(fields.get("answer_option") or "").strip().upper()
-        gold = choices[letter] if letter in choices else str(fields.get("answer"))
+        gold = choices[letter] if letter in choices else str(field(fields, "answer"))
         gold = choices.get(gold_letter(gold, choices), gold) if gold not in choices.values() else gold
         if gold not in choices.values():
             raise ValueError(
