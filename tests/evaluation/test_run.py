@@ -152,6 +152,12 @@ def test_a_file_that_has_changed_is_told_as_what_it_is(tmp_path, data):
     assert evaluate.main(command) == 0
 
 
+def test_a_run_that_was_killed_before_its_first_row_goes_on(tmp_path, data):
+    (tmp_path / "model" / "custom").mkdir(parents=True)
+    (tmp_path / "model" / "custom" / "responses.jsonl").write_text('{"identity": {"bench')
+    evaluate_file(tmp_path, data, "model", lambda i, s: True)
+
+
 def test_responses_are_scored_without_their_images(tmp_path, data):
     """The same score, and a new file of images changes nothing but which table it may stand in."""
     first = evaluate_file(tmp_path, data, "first", lambda i, s: s == 0)

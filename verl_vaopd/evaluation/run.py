@@ -19,13 +19,14 @@ from verl_vaopd.evaluation.benchmark import Benchmark
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.chat_client import ChatClient, require_endpoint
 from verl_vaopd.evaluation.judge import CachedJudge
+from verl_vaopd.evaluation.questions import QuestionSet
 from verl_vaopd.evaluation.settings import benchmark_names, benchmark_of, out_directory
 from verl_vaopd.evaluation.sources.endpoint import EndpointSource
 from verl_vaopd.evaluation.sources.file import ImportedSource
 from verl_vaopd.evaluation.sources.local_vllm import VllmSource, pixel_limits
 from verl_vaopd.evaluation.sources.source import Request, Response, Source, row_of
 from verl_vaopd.evaluation.speed import SPEED, Speed
-from verl_vaopd.evaluation.storage import Journal, fingerprint, read_identity, read_rows
+from verl_vaopd.evaluation.storage import Journal, fingerprint, read_rows, stored_identity
 from verl_vaopd.files import write_text
 from verl_vaopd.platform import probe_gpus, use_cpu
 from verl_vaopd.platform.vllm_engine import request_seed
@@ -74,9 +75,10 @@ def _sample(
     settings: DictConfig, paths: Mapping[str, Path], out: Path, model: Model, imported: ImportedSource | None
 ) -> int:
     """Sample what is missing of all benchmarks, in one stream; returns how many responses failed."""
+    asked = {name: _asked(settings, BENCHMARKS[name], path) for name, path in paths.items()}
     with ExitStack() as stack:
         parts = {
-            name: stack.enter_context(_opened(settings, BENCHMARKS[name], path, out / name, model))
+            name: stack.enter_context(_opened(settings, BENCHMARKS[name], path, asked[name], out / name, model))
             for name, path in paths.items()
         }
         wanted = sum(part.num_questions * settings.n for part in parts.values())
@@ -125,15 +127,22 @@ class _Part:
         self.journal.append(row_of(response, self.sampling, self.config_hash) for response in responses)
 
 
+def _asked(settings: DictConfig, benchmark: Benchmark, path: Path) -> QuestionSet:
+    """The questions of a part, and on stderr what is noteworthy about them."""
+    asked = questions.read_questions(benchmark, path, settings.limit)
+    if not settings.responses:
+        asked.require_images(path)
+    print(asked.notes(path, benchmark), end="", file=sys.stderr)
+    return asked
+
+
 @contextmanager
-def _opened(settings: DictConfig, benchmark: Benchmark, path: Path, directory: Path, model: Model) -> Iterator[_Part]:
+def _opened(
+    settings: DictConfig, benchmark: Benchmark, path: Path, asked: QuestionSet, directory: Path, model: Model
+) -> Iterator[_Part]:
     """A part of the run, other processes kept out of it. Raises ValueError if other responses are there."""
     staged = directory / f".{scoring.QUESTIONS}.{os.getpid()}"
     try:
-        asked = questions.read_questions(benchmark, path, settings.limit)
-        if not settings.responses:
-            asked.require_images(path)
-        print(asked.notes(path, benchmark), end="", file=sys.stderr)
         sampling = _sampling(settings, benchmark.name)
         identity = {
             "benchmark": benchmark.name,
@@ -161,7 +170,7 @@ def _require_same_files(settings: DictConfig, questions_file: Path, directory: P
         ValueError: a file that has changed. All other differences are told by the journal.
     """
     path = directory / scoring.RESPONSES
-    there = read_identity(path) if path.is_file() else now
+    there = stored_identity(path) or now
     fix = f"name another directory with out=, or remove {directory} to begin anew"
     if settings.responses and there["model"] != now["model"]:
         what = "responses of a model" if there["sampling"] else "other ones (the file has changed, or is another)"

@@ -88,6 +88,11 @@ def read_identity(path: Path) -> dict[str, Any]:
     return header["identity"]
 
 
+def stored_identity(path: Path) -> dict[str, Any] | None:
+    """As read_identity; None where no writer got as far as that."""
+    return read_identity(path) if path.is_file() and _whole_bytes(path) else None
+
+
 def read_rows(path: Path) -> Iterator[Row]:
     """All whole rows, in order. Errors are those of read_identity, and a damaged line."""
     read_identity(path)
