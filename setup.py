@@ -78,6 +78,7 @@ setup(
         "matplotlib",
         "numpy>=2.0",
         "omegaconf>=2.3,<2.4",
+        "openpyxl",
         "pandas",
         "pillow",
         "pyarrow>=19.0",

@@ -94,7 +94,7 @@ GOOD = json.dumps({**ROWS["ai2d_hf"][1], "response": "B"}).encode() + b"\n"
         (b'"text"', r"line 2: got a str"),
         (b"\xff\xfe", r"line 2: got .*"),
         (b"[" * 200_000, r"line 2: got .*"),
-        (b'{"question": "q", "options": ["a", "b"], "answer": "0"}', r"line 2: response: got 'none', expected a text"),
+        (b'{"question": "q", "options": ["a", "b"], "answer": "0"}', r"line 2: response: got none, expected a text"),
         (b'{"question": "q", "options": ["a"], "answer": "0", "response": 5}', r"line 2: response: got 5"),
         (b'{"question": "q", "response": "B"}', r"line 2: fields: got 'question', 'response', expected 'options'"),
         (b'{"options": ["a"], "response": "B"}', r"line 2: .*'answer'"),
@@ -196,6 +196,106 @@ def test_a_group_that_one_pass_lacks_has_no_mean(run):
 def test_aggregate_tells_what_it_cannot_read(run, lines, message):
     with pytest.raises(ValueError, match=message):
         run(["aggregate", "ai2d"], lines)
+
+
+def test_json_has_no_nan(run):
+    """A group without a scored row, and one that a pass lacks, are null."""
+    rows = [
+        {"category": kind, "parsed": "A", "hit": hit, "sample": s}
+        for s, (kind, hit) in enumerate([("x", 1), ("y", None)])
+    ]
+    told = json.loads(run(["aggregate", "mmstar", "--json"], rows), parse_constant=pytest.fail)
+    assert told["passes"]["1"]["accuracy"] is told["mean"]["accuracy"] is told["passes"]["0"]["y"] is None
+    assert told["passes"]["0"]["x"] == 100.0
+    line = b'{"question": "q", "options": ["a"], "answer": "0", "response": "A", "more": [NaN, Infinity, 1.5]}'
+    assert json.loads(run(["score", "ai2d", "--protocol", "rule"], line), parse_constant=pytest.fail)["more"][2] == 1.5
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "message"),
+    [
+        ("ai2d", {"parsed": "A", "hit": "1"}, "line 1: hit: got '1', expected 1, 0 or null"),
+        ("ai2d", {"parsed": "A", "hit": True}, "line 1: hit: got True"),
+        (
+            "wemath",
+            {"ID": "1", "key": "4steps_1", "parsed": "A", "hit": 1},
+            "line 1: key: got '4steps_1', expected one such",
+        ),
+        ("ocrbench", {"type": "Poems", "parsed": "A", "hit": 1}, "line 1: type: got 'Poems', expected 'Regular Text"),
+        ("mmstar", {"parsed": "A", "hit": 1}, "line 1: fields: got 'parsed', 'hit', expected 'category' with a value"),
+    ],
+)
+def test_aggregate_names_line_field_and_value(run, name, row, message):
+    with pytest.raises(ValueError, match=message):
+        run(["aggregate", name], [row])
+
+
+@pytest.mark.parametrize(
+    ("layout", "more", "message"),
+    [
+        (
+            "mathvista_hf_float",
+            {"precision": "None"},
+            "precision: got 'None', expected a number of decimals, or nothing",
+        ),
+        ("mathvista_hf_float", {"precision": "1e999"}, "precision: got '1e999'"),
+        ("mathvista_hf_float", {"answer_type": "int"}, "answer_type: got 'int', expected 'text' or 'integer' or"),
+        ("mathvista_hf_choice", {"question_type": "choice"}, "question_type: got 'choice', expected 'multi_choice' or"),
+        ("mathvista_hf_choice", {"choices": "[]"}, "choices: got none for a question with choices"),
+        ("mathverse_choice", {"question_type": "open"}, "question_type: got 'open', expected 'multi-choice' or"),
+        ("hallusionbench_hf", {"gt_answer": "None"}, "gt_answer: got 'none', expected yes or no, 1 or 0"),
+        ("tinygeo", {"reward_model": {}}, "reward_model: got {}, expected a struct with 'ground_truth'"),
+    ],
+)
+def test_score_names_line_field_and_value(run, layout, more, message):
+    name, fields, response = ROWS[layout]
+    with pytest.raises(ValueError, match=f"line 1: {message}"):
+        run(["score", name, "--protocol", "rule"], [{**fields, **more, "response": response}])
+
+
+@pytest.mark.parametrize("gold", ["1,400", "1 400", "abc", "12a", "1/0", "", "[1", "∞", "1e999"])
+@pytest.mark.parametrize("kind", ["integer", "float", "list"])
+def test_no_gold_of_mathvista_stops_the_command(run, kind, gold):
+    fields = {**ROWS["mathvista_hf_float"][1], "answer_type": kind, "answer": gold or " ", "precision": 1}
+    rows = [{**fields, "response": text} for text in ("1400", f"Answer: {gold}", "")]
+    hits = [row["hit"] for row in scored(run(["score", "mathvista", "--protocol", "rule"], rows))]
+    assert hits[2] == 0.0
+    if kind != "list" and gold in ("1,400", "abc"):
+        assert hits == [float(gold == "1,400"), 1.0, 0.0]
+
+
+def test_rows_may_stand_in_a_list_or_by_their_ids(run):
+    rows = [{**ROWS["ai2d_hf"][1], "response": letter} for letter in "BA"]
+    for content in (rows, {"7": rows[0], "8": rows[1]}):
+        out = scored(run(["score", "ai2d", "--protocol", "rule"], json.dumps(content, indent=1).encode()))
+        assert [row["hit"] for row in out] == [1.0, 0.0]
+
+
+def test_mmmus_own_output_files_are_choices(run):
+    row = {
+        **{"id": "validation_Accounting_1", "question_type": "multiple-choice", "answer": "B", "response": "it is $7."},
+        **{"all_choices": ["A", "B"], "index2ans": {"A": "$6", "B": "$7"}},
+    }
+    for protocol, *switches in (["rule"], ["official"], ["official", "--random-fallback"]):
+        rows = [{**row, "response": text} for text in ("(B)", "(A)")]
+        out = scored(run(["score", "mmmu", "--protocol", protocol, *switches], rows))
+        assert [(one["parsed"], one["hit"]) for one in out] == [("B", 1.0), ("A", 0.0)]
+    out = scored(run(["score", "mmmu", "--protocol", "official", "--random-fallback"], [{**row, "response": "?"}]))
+    assert out[0]["parsed"] in ("A", "B")  # by its id, as there is no question
+    told = json.loads(run(["aggregate", "mmmu", "--json"], [{**row, "parsed": "B", "hit": 1}]))
+    assert told["mean"]["choice"] == 100.0 and "open" not in told["mean"]
+
+
+def test_answers_that_no_response_can_give_are_told(run, capsys):
+    rows = [{**ROWS["mmmu_hf_choice"][1], "answer": letter, "response": "B"} for letter in "bZZ"]
+    options = parser().parse_args(["score", "mmmu", "--protocol", "rule"])
+    sys.stdin = io.TextIOWrapper(io.BytesIO("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    options.command(options)
+    printed = capsys.readouterr()
+    assert [row["hit"] for row in scored(printed.out)] == [1.0, 0.0, 0.0]
+    assert (
+        "2 rows that no response can answer rightly:\n  line 2: answer: got 'Z', expected one of A, B, C" in printed.err
+    )
 
 
 HEAVY = [

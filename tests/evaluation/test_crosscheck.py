@@ -92,24 +92,24 @@ def test_vlmevalkit_files_are_read_back_by_our_own_loader(tmp_path):
     for benchmark, dataset in datasets.items():
         cases = [case for case in CASES["vlmevalkit"] if case.benchmark == benchmark]
         said = [json.loads(line) for line in (tmp_path / "responses" / f"{benchmark}.jsonl").open()]
-        rows = list(read_rows(tmp_path / "LMUData" / f"{dataset}.tsv", ()))
+        rows = list(read_rows(tmp_path / "LMUData" / f"{dataset}.tsv", (), ()))
         assert [row["response"] for row in said] == [case.response for case in cases]
-        assert [row["index"] for row in said] == [fields["index"] for fields, _ in rows]
+        assert [row["index"] for row in said] == [row.fields["index"] for row in rows]
         assert len({row["index"] for row in said}) == len(said)
-        for case, (fields, images) in zip(cases, rows, strict=True):
-            assert {name: fields[name] for name in case.fields if name != "index"} == {
+        for case, row in zip(cases, rows, strict=True):
+            assert {name: row.fields[name] for name in case.fields if name != "index"} == {
                 name: value for name, value in case.fields.items() if name != "index"
             }
-            assert len(images) == 1
+            assert len(row.images) == 1
         with (tmp_path / "LMUData" / f"{dataset}.tsv").open(newline="") as file:
             cells = [row["image"] for row in csv.DictReader(file, dialect="excel-tab")]
         assert len(cells[0]) > 64
-        assert set(cells[1:]) == {rows[0][0]["index"]}
+        assert set(cells[1:]) == {rows[0].fields["index"]}
 
 
 def test_hallusionbench_indices_keep_set_figure_and_question(tmp_path):
     write_inputs(BACKENDS["vlmevalkit"], CASES["vlmevalkit"], tmp_path)
-    rows = [fields for fields, _ in read_rows(tmp_path / "LMUData" / "HallusionBench.tsv", ())]
+    rows = [row.fields for row in read_rows(tmp_path / "LMUData" / "HallusionBench.tsv", (), ())]
     cases = [case for case in CASES["vlmevalkit"] if case.benchmark == "hallusionbench"]
     assert [row["index"].split("_")[1:] for row in rows] == [case.fields["index"].split("_")[1:] for case in cases]
 
@@ -128,8 +128,8 @@ def test_columns_that_would_be_taken_for_scores_are_left_out(tmp_path):
     case = next(case for case in CASES["vlmevalkit"] if case.benchmark == "wemath")
     scored = dataclasses.replace(case, fields={**case.fields, "hit": 1.0, "parsed": "C", "sample": 0})
     write_inputs(BACKENDS["vlmevalkit"], [scored], tmp_path)
-    ((fields, _),) = read_rows(tmp_path / "LMUData" / "WeMath.tsv", ())
-    assert not {"hit", "parsed", "sample"} & fields.keys()
+    (row,) = read_rows(tmp_path / "LMUData" / "WeMath.tsv", (), ())
+    assert not {"hit", "parsed", "sample"} & row.fields.keys()
 
 
 @both

@@ -9,7 +9,7 @@ from PIL import Image
 from tests.evaluation.vllm_engine import Engine, StandInSource
 from verl_vaopd.evaluation.benchmark import ImagePart, Question
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
-from verl_vaopd.evaluation.published import ImageFile
+from verl_vaopd.evaluation.formats.images import ImageFile
 from verl_vaopd.evaluation.settings import Settings
 from verl_vaopd.evaluation.sources import local_vllm
 from verl_vaopd.evaluation.sources.local_vllm import cpu_recipe_options, pixel_limits

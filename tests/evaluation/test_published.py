@@ -16,7 +16,9 @@ from PIL import Image
 from tests.evaluation.published_rows import ROWS
 from verl_vaopd.evaluation.benchmark import ImagePart
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
-from verl_vaopd.evaluation.published import ImageBytes, ImageFile, as_list, as_mapping, read_rows
+from verl_vaopd.evaluation.formats.images import ImageBytes, ImageFile
+from verl_vaopd.evaluation.formats.values import as_list, as_mapping
+from verl_vaopd.evaluation.published import read_rows
 
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
@@ -99,24 +101,23 @@ def test_tsv_rows_with_several_images_and_with_none(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("index\tquestion\n1\tq\n", "`index` and `image`"),
         ("index\timage\tquestion\n1\t7\tq\n", "points to row 7"),
         ("index\timage\tquestion\n1\t\n", "2 cells.*expected 3"),
-        ("", "`index` and `image`"),
+        ("", "got an empty file, expected a table with a header"),
     ],
 )
 def test_a_broken_tsv_is_told(tmp_path, content, message):
     path = tmp_path / "x.tsv"
     path.write_text(content)
     with pytest.raises(ValueError, match=message):
-        list(read_rows(path, ("test",)))
+        list(read_rows(path, ("test",), ()))
 
 
 def test_a_tsv_that_is_not_utf8_is_told(tmp_path):
     path = tmp_path / "x.tsv"
     path.write_bytes(b"index\timage\n1\t\xff\xfe\n")
     with pytest.raises(ValueError, match="UTF-8"):
-        list(read_rows(path, ("test",)))
+        list(read_rows(path, ("test",), ()))
 
 
 def test_a_broken_image_is_told_when_it_is_read(tmp_path):
@@ -131,7 +132,7 @@ def test_questions_of_a_tsv_hold_no_images(tmp_path):
     generator = random.Random(0)
     megabyte = base64.b64encode(generator.randbytes(750_000)).decode()
     path = write_tsv(tmp_path / "x.tsv", [ai2d_row(str(i), f"{i:04}{megabyte}") for i in range(24)])
-    list(read_rows(write_tsv(tmp_path / "warm.tsv", [ai2d_row("0", base64_png("red"))]), ()))
+    list(read_rows(write_tsv(tmp_path / "warm.tsv", [ai2d_row("0", base64_png("red"))]), (), ()))
     tracemalloc.start()
     questions = list(BENCHMARKS["ai2d"].load(path))
     peak = tracemalloc.get_traced_memory()[1]
@@ -296,7 +297,7 @@ def test_nothing_to_read_is_told(tmp_path, content):
     if content:
         (tmp_path / content).write_text("x")
     for path in (tmp_path, tmp_path / "missing.tsv", tmp_path / "x.txt"):
-        with pytest.raises(ValueError, match=r"expected a \.tsv or \.parquet file.*name the file"):
+        with pytest.raises(ValueError, match=r"expected .*name (the|another) file"):
             list(BENCHMARKS["mathvista"].load(path))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import csv
 import json
+import shutil
 import threading
 
 import pyarrow as pa
@@ -16,7 +17,7 @@ from tests.evaluation.chat_server import completion, serve
 from verl_vaopd.commands import evaluate
 from verl_vaopd.evaluation import scoring
 from verl_vaopd.evaluation.benchmark import ImagePart
-from verl_vaopd.evaluation.published import ImageFile
+from verl_vaopd.evaluation.formats.images import ImageFile
 from verl_vaopd.evaluation.run import run
 from verl_vaopd.evaluation.settings import parse
 from verl_vaopd.evaluation.sources import endpoint
@@ -117,11 +118,53 @@ def test_two_protocols_are_in_no_table(tmp_path, data):
 def test_missing_and_doubled_responses_are_refused(tmp_path, data):
     rows = answers(lambda i, s: True)
     short = write_rows(tmp_path / "short.jsonl", rows[:-1])
-    with pytest.raises(ValueError, match="no response of custom, question 'q5', sample 1"):
+    with pytest.raises(ValueError, match=r"got responses: 2 to each of 5 questions .*, 1 to each of 1 .*'q5'.*n=1"):
         run(parse(words(data, tmp_path / "short", f"responses={short}")))
     double = write_rows(tmp_path / "double.jsonl", [*rows, rows[0]])
     with pytest.raises(ValueError, match="line 13: got question 'q0', sample 0 twice"):
         run(parse(words(data, tmp_path / "double", f"responses={double}")))
+
+
+def test_n_is_told_where_the_file_says_it(tmp_path, data, capsys):
+    responses = write_rows(tmp_path / "two.jsonl", answers(lambda i, s: True))
+    assert (
+        evaluate.main([word for word in words(data, tmp_path / "out", f"responses={responses}") if word != "n=2"]) == 0
+    )
+    printed = capsys.readouterr()
+    assert "two.jsonl: n=2, 12 responses to 6 questions" in printed.err and "avg@2" in printed.out
+
+
+def test_a_file_that_has_changed_is_told_as_what_it_is(tmp_path, data):
+    responses = write_rows(tmp_path / "made.jsonl", answers(lambda i, s: True))
+    command = words(data, tmp_path / "out", f"responses={responses}")
+    evaluate.main(command)
+    text = (data / "custom.jsonl").read_text()
+    (data / "custom.jsonl").write_text(text.replace("What is 3", "How much is 3"))
+    with pytest.raises(ValueError, match=r"custom\.jsonl: got as many questions .* but with other ids, texts.*out="):
+        evaluate.main(command)
+    (data / "custom.jsonl").write_text(text)
+    write_rows(responses, answers(lambda i, s: False))
+    with pytest.raises(
+        ValueError, match=r"got .*made\.jsonl, but .*responses\.jsonl holds other ones \(the file has chang"
+    ):
+        evaluate.main(command)
+    shutil.rmtree(tmp_path / "out" / "custom")  # as it says
+    assert evaluate.main(command) == 0
+
+
+def test_a_run_that_was_killed_before_its_first_row_goes_on(tmp_path, data):
+    (tmp_path / "model" / "custom").mkdir(parents=True)
+    (tmp_path / "model" / "custom" / "responses.jsonl").write_text('{"identity": {"bench')
+    evaluate_file(tmp_path, data, "model", lambda i, s: True)
+
+
+def test_responses_are_scored_without_their_images(tmp_path, data):
+    """The same score, and a new file of images changes nothing but which table it may stand in."""
+    first = evaluate_file(tmp_path, data, "first", lambda i, s: s == 0)
+    (data / "a.png").unlink()
+    second = evaluate_file(tmp_path, data, "second", lambda i, s: s == 0)
+    scores = [(run_dir / "custom" / "scores-rule.jsonl").read_text().splitlines()[1:] for run_dir in (first, second)]
+    assert scores[0] == scores[1]
 
 
 def solve(asked, number):
@@ -177,7 +220,7 @@ def test_speed_is_told_and_kept(tmp_path, data, capsys):
 
 def test_benchmarks_are_asked_in_one_stream(tmp_path, data):
     """The last call about the one and the first about the other are made at a time."""
-    rows = {"id": ["g0"], "problem": ["What is 7 + 0?"], "question": ["7 + 0"], "answer": ["7"]}
+    rows = {"id": ["g0"], "problem": ["What is 7 + 0?"], "question": ["7 + 0"], "answer": ["7"], "images": [["a.png"]]}
     pq.write_table(pa.table(rows), data / "test.parquet")
     both_there = threading.Barrier(2, timeout=20)
 

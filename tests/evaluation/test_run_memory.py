@@ -22,7 +22,7 @@ from tests.evaluation.vllm_engine import ForgetfulEngine, StandInSource
 from verl_vaopd.evaluation import run as run_module
 from verl_vaopd.evaluation.benchmark import ImagePart, Question
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
-from verl_vaopd.evaluation.questions import write_questions
+from verl_vaopd.evaluation.questions import read_questions
 from verl_vaopd.evaluation.settings import parse
 from verl_vaopd.evaluation.storage import read_rows
 
@@ -38,9 +38,9 @@ def png(number):
 def write_tsv(path, images):
     with path.open("w", newline="") as file:
         table = csv.writer(file, dialect="excel-tab")
-        table.writerow(["index", "image", "question", "answer", "A", "B"])
+        table.writerow(["index", "image", "question", "answer", "category", "A", "B"])
         for number, image in enumerate(images):
-            table.writerow([number, base64.b64encode(image).decode(), f"Question {number}?", "A", "yes", "no"])
+            table.writerow([number, base64.b64encode(image).decode(), f"Question {number}?", "A", "math", "yes", "no"])
 
 
 def write_parquet(path, images, row_group_size, use_dictionary=True):
@@ -50,6 +50,7 @@ def write_parquet(path, images, row_group_size, use_dictionary=True):
             "index": list(range(len(images))),
             "question": [f"Question {number}? A: yes, B: no" for number in range(len(images))],
             "answer": ["A"] * len(images),
+            "category": ["math"] * len(images),
             "image": pa.array([{"bytes": image, "path": None} for image in images], image_type),
         }
     )
@@ -111,8 +112,8 @@ def test_an_image_is_decoded_once_for_all_samples(tmp_path, data, monkeypatch, n
 
 
 def test_no_image_is_decoded_to_tell_questions_apart(tmp_path, data, num_decoded):
-    written = write_questions(BENCHMARKS["mmstar"], data, None, tmp_path / "questions.jsonl")
-    assert written.num_questions == NUM_QUESTIONS and num_decoded() == 0
+    found = read_questions(BENCHMARKS["mmstar"], data, None)
+    assert len(found.lines) == NUM_QUESTIONS and num_decoded() == 0
 
 
 def test_only_the_next_questions_are_held(tmp_path, data, monkeypatch):

@@ -3,6 +3,7 @@
 vaopd eval model=DIR benchmarks=all n=8 protocol=rule data=datasets out=eval/NAME
 vaopd eval table RUN...
 vaopd eval compare A B
+vaopd eval questions BENCHMARK files.BENCHMARK=PATH
 vaopd eval score BENCHMARK, vaopd eval aggregate BENCHMARK      see score.py
 vaopd eval crosscheck --backend NAME --python FILE              see crosscheck.py
 """
@@ -10,10 +11,12 @@ vaopd eval crosscheck --backend NAME --python FILE              see crosscheck.p
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from verl_vaopd.commands import crosscheck, score
+from verl_vaopd.commands.pipes import quiet_if_closed
 from verl_vaopd.evaluation.benchmark import PROTOCOLS
 
 _RUN = "run"
@@ -47,6 +50,26 @@ def evaluate(options: argparse.Namespace) -> int:
     if num_failed:
         print(f"{num_failed} calls failed; the same command makes them again")
         return _INCOMPLETE
+    return 0
+
+
+def questions(options: argparse.Namespace) -> int:
+    """`vaopd eval questions NAME`: the questions as JSONL, and on stderr what a run would leave out or miss."""
+    from verl_vaopd.evaluation.benchmarks import BENCHMARKS
+    from verl_vaopd.evaluation.listing import listed
+    from verl_vaopd.evaluation.questions import data_path, read_questions
+    from verl_vaopd.evaluation.settings import parse_files
+
+    settings = parse_files(options.benchmark, options.settings)
+    benchmark, path = BENCHMARKS[options.benchmark], data_path(settings, options.benchmark)
+    found = read_questions(benchmark, path, settings.limit)
+    with quiet_if_closed():
+        sys.stdout.writelines(found.lines)
+    print(f"{path}: {len(found.lines)} questions of {benchmark.name}", file=sys.stderr)
+    print(found.notes(path, benchmark), end="", file=sys.stderr)
+    if found.without_image:
+        print(f"{path}: {len(found.without_image)} questions lack an image, and can only be scored:", file=sys.stderr)
+        print(listed(found.without_image), file=sys.stderr)
     return 0
 
 
@@ -89,6 +112,11 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("second", type=Path, metavar="B")
     _add_protocol(command)
     command.set_defaults(command=compare)
+
+    command = commands.add_parser("questions", help="print a benchmark's questions with their ids (JSONL); asks none")
+    command.add_argument("benchmark", metavar="BENCHMARK", help="such as mathvista; a wrong name lists them all")
+    command.add_argument("settings", nargs="*", metavar="KEY=VALUE", help="data, files.BENCHMARK, limit")
+    command.set_defaults(command=questions)
 
     score.add_commands(commands)
     crosscheck.add_command(commands)

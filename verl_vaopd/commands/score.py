@@ -11,15 +11,19 @@ one, `hit` is null.
 import argparse
 import json
 import math
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+from verl_vaopd.commands.pipes import quiet_if_closed
 from verl_vaopd.evaluation.benchmark import PROTOCOLS, Benchmark
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
-from verl_vaopd.evaluation.json_lines import numbered_objects
+from verl_vaopd.evaluation.formats.entry import Entry
+from verl_vaopd.evaluation.formats.json_rows import read_json
+from verl_vaopd.evaluation.listing import listed
+from verl_vaopd.evaluation.response_rows import response_of
+from verl_vaopd.evaluation.storage import encode, without_nan
 
 
 def add_commands(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -44,12 +48,14 @@ def score(options: argparse.Namespace) -> int:
     """`vaopd eval score`: rows from stdin to stdout, with `parsed` and `hit`."""
     switches = {"random_fallback": True} if options.random_fallback else {}
     benchmark = _benchmark(options.benchmark, switches)
-    try:
-        for number, row in numbered_objects(sys.stdin.buffer):
-            print(json.dumps(_scored(benchmark, number, row, options.protocol, options.seed)))
-        sys.stdout.flush()
-    except BrokenPipeError:  # `| head` has seen enough; nothing is left to flush at exit
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    doubts: list[str] = []
+    with quiet_if_closed():
+        for entry in read_json(sys.stdin.buffer):
+            print(encode(_scored(benchmark, entry, options.protocol, options.seed)), end="")
+            doubt = benchmark.doubt(entry.fields)
+            doubts += [f"{entry.place}: {doubt}"] if doubt else []
+    if doubts:
+        print(f"{len(doubts)} rows that no response can answer rightly:\n{listed(doubts)}", file=sys.stderr)
     return 0
 
 
@@ -57,15 +63,15 @@ def aggregate(options: argparse.Namespace) -> int:
     """`vaopd eval aggregate`: the metrics of every pass, and their mean over passes."""
     benchmark = _benchmark(options.benchmark, {"grouping": options.grouping} if options.grouping else {})
     passes: dict[str, list[dict[str, Any]]] = {}
-    for number, row in numbered_objects(sys.stdin.buffer):
-        if not {"parsed", "hit"} <= row.keys():
-            raise ValueError(f"line {number}: got no `parsed` and `hit`, expected scored rows; run `vaopd eval score`")
-        row.pop("response", None)
+    for entry in read_json(sys.stdin.buffer):
+        _require_scored(benchmark, entry)
+        row = {name: value for name, value in entry.fields.items() if name != "response"}
         passes.setdefault(str(row.get("sample", 0)), []).append(row)
     metrics = metrics_per_pass(benchmark, passes)
     means = {name: _mean([of_pass[name] for of_pass in metrics.values()]) for name in next(iter(metrics.values()))}
     if options.json:
-        print(json.dumps({"benchmark": benchmark.name, "passes": metrics, "mean": means}, indent=2))
+        told = {"benchmark": benchmark.name, "passes": metrics, "mean": means}
+        print(json.dumps(without_nan(told), indent=2))
     else:
         print(_table(metrics, means))
     return 0
@@ -100,15 +106,27 @@ def _benchmark(name: str, switches: Mapping[str, Any]) -> Benchmark:
     return replace(BENCHMARKS[name], **switches)
 
 
-def _scored(benchmark: Benchmark, number: int, row: dict[str, Any], protocol: str, seed: int) -> dict[str, Any]:
-    response = row.get("response", 0)
-    if not (response is None or isinstance(response, str)):
-        raise ValueError(f"line {number}: response: got {row.get('response', 'none')!r}, expected a text, or null")
+def _scored(benchmark: Benchmark, entry: Entry, protocol: str, seed: int) -> dict[str, Any]:
     try:
-        verdict = benchmark.score(row, response, protocol, seed=seed)
+        verdict = benchmark.score(entry.fields, response_of(entry.fields), protocol, seed=seed)
     except ValueError as error:
-        raise ValueError(f"line {number}: {error}") from None
-    return {**row, "parsed": verdict.parsed, "hit": verdict.hit}
+        raise ValueError(f"{entry.place}: {error}") from None
+    return {**entry.fields, "parsed": verdict.parsed, "hit": verdict.hit}
+
+
+def _require_scored(benchmark: Benchmark, entry: Entry) -> None:
+    """Check that a row can be counted; raises ValueError with its place."""
+    row = entry.fields
+    if not {"parsed", "hit"} <= row.keys():
+        raise ValueError(f"{entry.place}: got no `parsed` and `hit`, expected scored rows; run `vaopd eval score`")
+    if isinstance(row["hit"], bool) or row["hit"] not in (0, 1, None):
+        raise ValueError(
+            f"{entry.place}: hit: got {row['hit']!r}, expected 1, 0 or null, as `vaopd eval score` writes it"
+        )
+    try:
+        benchmark.aggregate([row])
+    except ValueError as error:
+        raise ValueError(f"{entry.place}: {error}") from None
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -23,7 +23,8 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from verl_vaopd.evaluation.published import RawImage, Row, read_rows
+from verl_vaopd.evaluation.formats.images import NoImage, RawImage
+from verl_vaopd.evaluation.published import read_rows
 from verl_vaopd.evaluation.shares import accuracy, percent
 
 if TYPE_CHECKING:
@@ -104,8 +105,14 @@ class Benchmark(ABC):
     """Fields of which the first that is present is the question's id."""
     cluster_fields: ClassVar[tuple[str, ...]] = ()
     """Fields of which the first that is present is the cluster; without one, questions about the same images are."""
+    image_columns: ClassVar[tuple[str, ...]] = ("images", "image", "image_path")
+    """Of paths of images, where the file does not hold them; see published.read_rows."""
     needs_image: ClassVar[bool] = False
     """Whether rows of the published file that have no image are left out."""
+    left_out_for: ClassVar[str] = "they have no image"
+    """Why rows are no questions, where some are not."""
+    may_be_text: ClassVar[bool] = False
+    """Whether a question may be asked without any image."""
     resizes: ClassVar[bool] = True
     """Whether its images are brought within the limits of pixels."""
     headline: ClassVar[str] = "accuracy"
@@ -157,22 +164,27 @@ class Benchmark(ABC):
         """The questions of a published file, one by one; see published.read_rows for what path may be.
 
         Raises:
-            ValueError: no such file, a row without a field that it should have.
+            ValueError: no such file, a row without a field that it should have, or with one that nothing can be scored
+                by.
         """
-        for number, (fields, raw_images) in enumerate(self.rows(Path(path))):
-            if not self.keeps(fields, raw_images):
-                continue
-            images = tuple(ImagePart(raw) for raw in raw_images)
-            try:
-                content = self.place_images(self.prompt(fields), images)
-                question = Question(self.question_id(fields, number), content, fields, self.cluster(fields, images))
-            except ValueError as error:
-                raise ValueError(f"{path}: row {number}: {error}") from None
-            yield question
+        return (question for question in self.read(path) if question is not None)
 
-    def rows(self, path: Path) -> Iterator[Row]:
-        """Every row of the published file."""
-        return read_rows(path, self.splits)
+    def read(self, path: str | Path) -> Iterator[Question | None]:
+        """As load, with None for a row that is none of the benchmark's questions."""
+        for number, entry in enumerate(read_rows(Path(path), self.splits, self.image_columns)):
+            fields = entry.fields if entry.key is None else {self.id_fields[0]: entry.key, **entry.fields}
+            raw_images = () if self.may_be_text and _has_none(entry.images) else entry.images or ()
+            try:
+                yield self._question(fields, raw_images, number) if self.keeps(fields, raw_images) else None
+            except ValueError as error:
+                raise ValueError(f"{path}: {entry.place}: {error}") from None
+
+    def _question(self, fields: dict[str, Any], raw_images: Sequence[RawImage], number: int) -> Question:
+        images = tuple(ImagePart(raw) for raw in raw_images)
+        content = self.place_images(self.prompt(fields), images)
+        verdict = self.rule(fields, "")  # what cannot be scored is told now, and not after all is sampled
+        self.aggregate([{**fields, "parsed": verdict.parsed, "hit": verdict.hit}])
+        return Question(self.question_id(fields, number), content, fields, self.cluster(fields, images))
 
     def keeps(self, fields: Fields, images: Sequence[RawImage]) -> bool:
         """Whether a row of the published file is one of the benchmark's questions."""
@@ -191,6 +203,10 @@ class Benchmark(ABC):
         """Which questions go together."""
         named = [str(fields[name]) for name in self.cluster_fields if is_present(fields.get(name))]
         return named[0] if named else " ".join(image.raw.key for image in images) or str(field(fields, "question"))
+
+    def doubt(self, fields: Fields) -> str | None:
+        """What is wrong with a row that can be scored all the same: an answer that no response can give; else None."""
+        return None
 
     def aggregate(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Metrics of ONE pass: average them over passes, never the hits before them.
@@ -233,6 +249,24 @@ def field(fields: Fields, *names: str) -> Any:
         f"fields: got {', '.join(map(repr, fields)) or 'none'}, expected {' or '.join(map(repr, names))} with a value; "
         "pass the row as published"
     )
+
+
+def one_of(fields: Fields, known: Sequence[str], *names: str) -> str:
+    """The first of these fields that is present, which says of which kind a row is.
+
+    Raises:
+        ValueError: if none is, or it says something else.
+    """
+    value = str(field(fields, *names))
+    if value not in known:
+        name = next(name for name in names if is_present(fields.get(name)))
+        raise ValueError(f"{name}: got {value!r}, expected {' or '.join(map(repr, known))}; pass the row as published")
+    return value
+
+
+def _has_none(images: Sequence[RawImage] | None) -> bool:
+    """Whether there is nothing but what stands for images that the file lacks."""
+    return all(isinstance(image, NoImage) for image in images or ())
 
 
 def is_present(value: object) -> bool:

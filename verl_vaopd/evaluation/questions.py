@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import itertools
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,18 +11,46 @@ from omegaconf import DictConfig
 
 from verl_vaopd.evaluation.benchmark import Benchmark, ImagePart, Question
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
-from verl_vaopd.evaluation.published import ImageFile
+from verl_vaopd.evaluation.formats.images import ImageFile
+from verl_vaopd.evaluation.listing import listed
+from verl_vaopd.evaluation.published import SUFFIXES
 from verl_vaopd.evaluation.storage import encode
-from verl_vaopd.files import write_text
 
 
 @dataclass(frozen=True)
 class QuestionSet:
-    """What identifies the questions of a run."""
+    """The questions of a run, without their images."""
 
-    num_questions: int
+    lines: tuple[str, ...]
+    """JSON, one for each: id, cluster and fields."""
     digest: str
     """Of ids, prompts, images and fields: equal only for equal questions in equal order."""
+    num_left_out: int
+    """Rows before the last question that are none of the benchmark's questions."""
+    without_image: tuple[str, ...]
+    """Of every question that cannot be asked, which image it lacks."""
+    doubts: tuple[str, ...]
+    """Of every question that no response can answer rightly, why."""
+
+    def notes(self, path: Path, benchmark: Benchmark) -> str:
+        """What of the file is no question, and what can never be right; empty if there is nothing to say."""
+        notes = []
+        if self.num_left_out:
+            notes.append(f"{path}: {self.num_left_out} rows are left out: {benchmark.left_out_for}")
+        if self.doubts:
+            notes.append(
+                f"{path}: {len(self.doubts)} questions that nothing can answer rightly:\n{listed(self.doubts)}"
+            )
+        return "".join(f"{note}\n" for note in notes)
+
+    def require_images(self, path: Path) -> None:
+        """Raises ValueError if some question of this file cannot be asked."""
+        if self.without_image:
+            raise ValueError(
+                f"{path}: got no image for {len(self.without_image)} of {len(self.lines)} questions, expected all of "
+                "them; put the images beside the file (responses made elsewhere are scored without)\n"
+                + listed(self.without_image)
+            )
 
 
 def data_path(settings: DictConfig, name: str) -> Path:
@@ -38,8 +65,7 @@ def data_path(settings: DictConfig, name: str) -> Path:
             raise ValueError(f"files.{name}: got {path}, expected a file or directory that exists")
         return path
     data, benchmark = Path(settings.data).expanduser(), BENCHMARKS[name]
-    names = [name, f"{name}.tsv", f"{name}.parquet", f"{name}.jsonl"]
-    names += [f"{benchmark.tsv}.tsv"] if benchmark.tsv else []
+    names = [name, *(stem + suffix for stem in (name, benchmark.tsv) if stem for suffix in SUFFIXES)]
     names += [benchmark.hub_id.split("/")[1]] if benchmark.hub_id else []
     for candidate in names:
         if (data / candidate).exists():
@@ -48,35 +74,62 @@ def data_path(settings: DictConfig, name: str) -> Path:
     raise ValueError(f"{name}: got none of {', '.join(names)} in {data}, expected one; {advice}")
 
 
-def write_questions(benchmark: Benchmark, path: Path, limit: int | None, out: Path) -> QuestionSet:
-    """Read all questions once, and keep what scoring needs of them: one JSON line each, id, cluster and fields.
+def read_questions(benchmark: Benchmark, path: Path, limit: int | None) -> QuestionSet:
+    """Read all questions once, and keep what scoring needs of them.
 
     Args:
         benchmark: whose questions they are.
         path: as Benchmark.load.
         limit: only the first so many.
-        out: the file to write.
     Raises:
-        ValueError: no questions, two of one id, and as Benchmark.load.
+        ValueError: no questions, two of one id, an image that cannot be read, and as Benchmark.load.
     """
     digest = hashlib.sha256()
+    lines: list[str] = []
+    without_image: list[str] = []
+    doubts: list[str] = []
+    num_left_out = 0
+    for question in _rows(benchmark, path):
+        if len(lines) == limit:
+            break
+        if question is None:
+            num_left_out += 1
+            continue
+        missing = _missing_images(benchmark, question)
+        without_image += [f"question {question.id!r}: {'; '.join(missing)}"] if missing else []
+        doubt = benchmark.doubt(question.fields)
+        doubts += [f"question {question.id!r}: {doubt}"] if doubt else []
+        line = encode({"question": question.id, "cluster": question.cluster, "fields": question.fields})
+        digest.update(f"{question_digest(question)} {line}".encode())
+        lines.append(line)
+    return QuestionSet(tuple(lines), digest.hexdigest()[:16], num_left_out, tuple(without_image), tuple(doubts))
+
+
+def question_ids(benchmark: Benchmark, path: Path) -> list[str]:
+    """Of all questions, in order. Errors are those of read_questions."""
+    return [question.id for question in _rows(benchmark, path) if question is not None]
+
+
+def _rows(benchmark: Benchmark, path: Path) -> Iterator[Question | None]:
+    """As Benchmark.read; no question at all is an error, and so is an id that comes twice."""
     ids: set[str] = set()
-    lines = []
-    for question in itertools.islice(benchmark.load(path), limit):
-        if question.id in ids:
+    num_left_out = 0
+    for question in benchmark.read(path):
+        if question is None:
+            num_left_out += 1
+        elif question.id in ids:
             raise ValueError(
                 f"{path}: got two questions with id {question.id!r}, expected another id for every one of "
                 f"{benchmark.name}; use the published file"
             )
-        ids.add(question.id)
-        line = encode({"question": question.id, "cluster": question.cluster, "fields": question.fields})
-        digest.update(f"{question_digest(question)} {line}".encode())
-        lines.append(line)
-    if not lines:
-        raise ValueError(f"{path}: got no question of {benchmark.name}, expected at least one; use the published file")
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, "".join(lines))
-    return QuestionSet(len(lines), digest.hexdigest()[:16])
+        else:
+            ids.add(question.id)
+        yield question
+    if not ids:
+        why = f" in {num_left_out} rows, left out because {benchmark.left_out_for}" if num_left_out else ""
+        raise ValueError(
+            f"{path}: got no question of {benchmark.name}{why}; expected at least one; use the published file"
+        )
 
 
 def question_digest(question: Question) -> str:
@@ -98,9 +151,21 @@ def require_data(settings: DictConfig, names: Iterable[str]) -> dict[str, Path]:
     return paths
 
 
+def _missing_images(benchmark: Benchmark, question: Question) -> list[str]:
+    images = [part.raw for part in question.content if not isinstance(part, str)]
+    if not images and not benchmark.may_be_text:
+        return ["no image"]
+    return [missing for image in images if (missing := image.missing()) is not None]
+
+
 def _image_key(part: ImagePart) -> str:
-    # The key of an image file is its path, which says nothing of what is in it.
-    return hashlib.sha256(part.encoded()).hexdigest() if isinstance(part.raw, ImageFile) else part.raw.key
+    # The key of an image file is its name, which says nothing of what is in it.
+    if not isinstance(part.raw, ImageFile) or part.raw.missing():
+        return part.raw.key
+    try:
+        return hashlib.sha256(part.encoded()).hexdigest()
+    except OSError as error:
+        raise ValueError(f"image: got {error}, expected an image file that can be read") from None
 
 
 def _where_to_get(benchmark: Benchmark, directory: Path) -> str:

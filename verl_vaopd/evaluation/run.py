@@ -19,13 +19,15 @@ from verl_vaopd.evaluation.benchmark import Benchmark
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.chat_client import ChatClient, require_endpoint
 from verl_vaopd.evaluation.judge import CachedJudge
+from verl_vaopd.evaluation.questions import QuestionSet
 from verl_vaopd.evaluation.settings import benchmark_names, benchmark_of, out_directory
 from verl_vaopd.evaluation.sources.endpoint import EndpointSource
 from verl_vaopd.evaluation.sources.file import ImportedSource
 from verl_vaopd.evaluation.sources.local_vllm import VllmSource, pixel_limits
 from verl_vaopd.evaluation.sources.source import Request, Response, Source, row_of
 from verl_vaopd.evaluation.speed import SPEED, Speed
-from verl_vaopd.evaluation.storage import Journal, fingerprint, read_rows
+from verl_vaopd.evaluation.storage import Journal, fingerprint, read_rows, stored_identity
+from verl_vaopd.files import write_text
 from verl_vaopd.platform import probe_gpus, use_cpu
 from verl_vaopd.platform.vllm_engine import request_seed
 from verl_vaopd.provenance import sha256_of, weights_fingerprint
@@ -56,7 +58,12 @@ def run(settings: DictConfig) -> tuple[Path, int]:
     judge = _judge(settings)
     model = _model(settings)
     out = out_directory(settings)
-    num_failed = _sample(settings, paths, out, model)
+    imported = _imported(settings, paths) if settings.responses else None
+    if imported is not None:
+        settings = settings.copy()
+        settings.n = imported.num_samples(settings.n, settings.limit)
+        print(imported.describe(settings.n, settings.limit), file=sys.stderr)
+    num_failed = _sample(settings, paths, out, model, imported)
     for name in names:
         _score(settings, benchmark_of(settings, name), out / name, judge)
     if judge is not None:
@@ -64,18 +71,21 @@ def run(settings: DictConfig) -> tuple[Path, int]:
     return out, num_failed
 
 
-def _sample(settings: DictConfig, paths: Mapping[str, Path], out: Path, model: Model) -> int:
+def _sample(
+    settings: DictConfig, paths: Mapping[str, Path], out: Path, model: Model, imported: ImportedSource | None
+) -> int:
     """Sample what is missing of all benchmarks, in one stream; returns how many responses failed."""
+    asked = {name: _asked(settings, BENCHMARKS[name], path) for name, path in paths.items()}
     with ExitStack() as stack:
         parts = {
-            name: stack.enter_context(_opened(settings, BENCHMARKS[name], path, out / name, model))
+            name: stack.enter_context(_opened(settings, BENCHMARKS[name], path, asked[name], out / name, model))
             for name, path in paths.items()
         }
         wanted = sum(part.num_questions * settings.n for part in parts.values())
         present = sum(sample < settings.n for part in parts.values() for _, sample in part.done)
         if present == wanted:
             return 0  # and no engine was started
-        source = _source(settings, model, tuple(paths))
+        source = imported or _source(settings, model, tuple(paths))
         stack.callback(source.close)
         requests = itertools.chain.from_iterable(part.requests(settings) for part in parts.values())
         num_failed = 0
@@ -117,27 +127,59 @@ class _Part:
         self.journal.append(row_of(response, self.sampling, self.config_hash) for response in responses)
 
 
+def _asked(settings: DictConfig, benchmark: Benchmark, path: Path) -> QuestionSet:
+    """The questions of a part, and on stderr what is noteworthy about them."""
+    asked = questions.read_questions(benchmark, path, settings.limit)
+    if not settings.responses:
+        asked.require_images(path)
+    print(asked.notes(path, benchmark), end="", file=sys.stderr)
+    return asked
+
+
 @contextmanager
-def _opened(settings: DictConfig, benchmark: Benchmark, path: Path, directory: Path, model: Model) -> Iterator[_Part]:
+def _opened(
+    settings: DictConfig, benchmark: Benchmark, path: Path, asked: QuestionSet, directory: Path, model: Model
+) -> Iterator[_Part]:
     """A part of the run, other processes kept out of it. Raises ValueError if other responses are there."""
     staged = directory / f".{scoring.QUESTIONS}.{os.getpid()}"
     try:
-        asked = questions.write_questions(benchmark, path, settings.limit, staged)
         sampling = _sampling(settings, benchmark.name)
         identity = {
             "benchmark": benchmark.name,
             "model": model.identity,
             "sampling": sampling,
             "seed": settings.seed,
-            "num_questions": asked.num_questions,
+            "num_questions": len(asked.lines),
             "questions": asked.digest,
         }
+        _require_same_files(settings, path, directory, identity)
+        directory.mkdir(parents=True, exist_ok=True)
+        write_text(staged, "".join(asked.lines))
         with Journal(directory / scoring.RESPONSES, identity) as journal:
             staged.replace(directory / scoring.QUESTIONS)
             done = _done(journal.path)
-            yield _Part(benchmark, path, asked.num_questions, sampling, fingerprint(identity), journal, done)
+            yield _Part(benchmark, path, len(asked.lines), sampling, fingerprint(identity), journal, done)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def _require_same_files(settings: DictConfig, questions_file: Path, directory: Path, now: Mapping[str, Any]) -> None:
+    """Check that what is there is of the same responses, and of the same questions where nothing else is different.
+
+    Raises:
+        ValueError: a file that has changed. All other differences are told by the journal.
+    """
+    path = directory / scoring.RESPONSES
+    there = stored_identity(path) or now
+    fix = f"name another directory with out=, or remove {directory} to begin anew"
+    if settings.responses and there["model"] != now["model"]:
+        what = "responses of a model" if there["sampling"] else "other ones (the file has changed, or is another)"
+        raise ValueError(f"responses: got {settings.responses}, but {path} holds {what}; expected the same ones; {fix}")
+    if [key for key in now if now[key] != there[key]] == ["questions"]:
+        raise ValueError(
+            f"{questions_file}: got as many questions as {path} answers, but with other ids, texts, images or fields; "
+            f"expected the file as it was; {fix}"
+        )
 
 
 def _done(path: Path) -> set[tuple[str, int]]:
@@ -165,7 +207,7 @@ def _model(settings: DictConfig) -> Model:
     if settings.responses:
         path = Path(settings.responses).expanduser()
         if not path.is_file():
-            raise ValueError(f"responses: got {path}, expected a JSONL file that exists")
+            raise ValueError(f"responses: got {path}, expected a file that exists")
         return Model(None, sha256_of(path))
     if settings.endpoint:
         require_endpoint("endpoint", settings.endpoint)
@@ -188,9 +230,12 @@ def _exported(run: Path) -> Path:
     return out if out.is_dir() else export(run)
 
 
+def _imported(settings: DictConfig, paths: Mapping[str, Path]) -> ImportedSource:
+    ids = {name: questions.question_ids(BENCHMARKS[name], path) for name, path in paths.items()}
+    return ImportedSource(Path(settings.responses).expanduser(), ids)
+
+
 def _source(settings: DictConfig, model: Model, names: tuple[str, ...]) -> Source:
-    if settings.responses:
-        return ImportedSource(Path(settings.responses).expanduser(), names)
     if settings.endpoint:
         client = ChatClient(settings.endpoint, settings.key_env, settings.timeout, settings.attempts)
         return EndpointSource(client, settings.model, _sampling(settings, names[0]), settings.concurrency)

@@ -116,7 +116,10 @@ def _score(benchmark: Benchmark, protocol: str, judge: CachedJudge | None, quest
     if not failed:
         # The seed of the official parsers' random fallbacks differs between samples.
         seed = request_seed(0, f"{row['question']} {row['sample']}")
-        verdict = benchmark.score(question["fields"], row["response"], protocol, judge, seed)
+        try:
+            verdict = benchmark.score(question["fields"], row["response"], protocol, judge, seed)
+        except ValueError as error:
+            raise ValueError(f"{benchmark.name}: question {row['question']!r}: {error}") from None
         parsed, hit = verdict.parsed, verdict.hit
     return Scored(
         question=row["question"],

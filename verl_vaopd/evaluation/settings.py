@@ -42,7 +42,7 @@ class Settings:
     model: str | None = option(None, "Hugging Face directory or id, or a run directory (its best checkpoint).")
     endpoint: str | None = option(None, "Base URL of an OpenAI-compatible server, such as http://localhost:8000/v1.")
     responses: str | None = option(
-        None, "JSONL made elsewhere: benchmark, question, sample, response; finish_reason and num_tokens if known."
+        None, "File made elsewhere: benchmark, question, sample, response; finish_reason and num_tokens if known."
     )
     benchmarks: str = option("all", "Names with commas between them; all: those of the paper.")
     data: str = option("datasets", "Directory of the benchmarks' files.")
@@ -54,7 +54,7 @@ class Settings:
         "With protocol=official: guess where the official parser does (MMMU; AI2D and MMStar behind a judge), seeded.",
     )
     grouping: str = option("official", "Of HallusionBench: official, or vlmevalkit.")
-    n: int = option(8, "Samples per question.", at_least=1)
+    n: int | None = option(8, "Samples per question; with responses=, as many as the file has of each.", at_least=1)
     temperature: float = option(1.0, "Of sampling; 0 is greedy.", at_least=0)
     top_p: float = option(1.0, "Of sampling.", above=0, at_most=1)
     max_tokens: int = option(4096, "Of a response.", at_least=1)
@@ -85,12 +85,28 @@ def parse(words: Sequence[str]) -> DictConfig:
     if not_pairs:
         raise ValueError(f"eval: got {not_pairs[0]!r}, expected KEY=VALUE, such as model=DIR benchmarks=all n=8")
     try:
-        settings = OmegaConf.merge(OmegaConf.structured(Settings), OmegaConf.from_dotlist(list(words)))
+        given = OmegaConf.from_dotlist(list(words))
+        settings = OmegaConf.merge(OmegaConf.structured(Settings), given)
     except (OmegaConfBaseException, YAMLError) as error:
         raise ValueError(f"eval: {_first_line(error)}; `vaopd eval --keys` lists them") from None
     assert isinstance(settings, DictConfig)
     _check(settings)
+    if settings.responses and "n" not in given:
+        settings.n = None
     return settings
+
+
+def parse_files(name: str, words: Sequence[str]) -> DictConfig:
+    """Settings that say where the questions of one benchmark are, for a command that asks none of them.
+
+    Raises:
+        ValueError: another key than data, files and limit, and as parse.
+    """
+    keys = ("data", "files", "limit")
+    other = [word for word in words if word.partition("=")[0].partition(".")[0] not in keys]
+    if other:
+        raise ValueError(f"questions: got {other[0]}, expected only {name} and {', '.join(keys)}; leave it out")
+    return parse([f"benchmarks={name}", "model=none", *words])
 
 
 def defaults() -> str:

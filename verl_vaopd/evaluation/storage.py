@@ -10,6 +10,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -87,6 +88,11 @@ def read_identity(path: Path) -> dict[str, Any]:
     return header["identity"]
 
 
+def stored_identity(path: Path) -> dict[str, Any] | None:
+    """As read_identity; None where no writer got as far as that."""
+    return read_identity(path) if path.is_file() and _whole_bytes(path) else None
+
+
 def read_rows(path: Path) -> Iterator[Row]:
     """All whole rows, in order. Errors are those of read_identity, and a damaged line."""
     read_identity(path)
@@ -101,11 +107,23 @@ def fingerprint(value: Any) -> str:
 
 
 def encode(row: Mapping[str, Any]) -> str:
-    """One line of JSON, its end included; published values that JSON lacks (dates) as text."""
-    line = json.dumps(row, ensure_ascii=False, default=str)
+    """One line of JSON, its end included; of published values that JSON lacks dates as text, NaN as null."""
+    try:
+        line = json.dumps(row, ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        return encode(without_nan(row))
     if not line.isascii() and _SURROGATE.search(line):  # half a character, which UTF-8 cannot hold
-        line = json.dumps(row, default=str)
+        line = json.dumps(row, allow_nan=False, default=str)
     return line + "\n"
+
+
+def without_nan(value: Any) -> Any:
+    """A JSON value with null for every number that JSON lacks: NaN, the infinities."""
+    if isinstance(value, Mapping):
+        return {key: without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def require_same(path: Path, stored: Identity, now: Identity) -> None:

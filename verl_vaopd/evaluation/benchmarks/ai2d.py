@@ -5,10 +5,10 @@ Layouts: lmms-lab/ai2d (test; `answer` is the position of the option, from 0) an
 Official protocol: VLMEvalKit's, see vlmevalkit.py, with a judge for what it does not find, if there is one.
 """
 
-from verl_vaopd.answers.choice import LETTERS, letters_of
+from verl_vaopd.answers.choice import LETTERS
 from verl_vaopd.evaluation.benchmark import Fields, field
-from verl_vaopd.evaluation.benchmarks.choices import ChoiceBenchmark, option_columns
-from verl_vaopd.evaluation.published import as_list
+from verl_vaopd.evaluation.benchmarks.choices import ChoiceBenchmark
+from verl_vaopd.evaluation.benchmarks.options import gold_letter, published_options
 
 
 class AI2D(ChoiceBenchmark):
@@ -22,15 +22,18 @@ class AI2D(ChoiceBenchmark):
     splits = ("test",)
 
     def options(self, fields: Fields) -> dict[str, str]:
-        """Columns A to D, or the list `options`."""
-        return option_columns(fields) or letters_of(as_list(field(fields, "options")))
+        """The list `options`, or columns A to D."""
+        options = published_options(fields)
+        if not options and not field(fields, "options"):
+            raise ValueError("options: got none, expected a list; pass the row as published")
+        return options
 
     def gold(self, fields: Fields) -> str:
         """The letter, or that of the position."""
-        gold = str(field(fields, "answer")).strip()
-        letters = list(self.options(fields))
-        if gold in letters:
-            return gold
-        if gold.isdecimal() and int(gold) < len(letters):
+        gold, options = str(field(fields, "answer")).strip(), self.options(fields)
+        if gold.isdecimal() and int(gold) < len(options):
             return LETTERS[int(gold)]
-        raise ValueError(f"answer: got {gold!r}, expected one of {', '.join(letters)}, or its position from 0")
+        letter = gold_letter(gold, options)
+        if letter in options:
+            return letter
+        raise ValueError(f"answer: got {gold!r}, expected one of {', '.join(options)}, or its position from 0")

@@ -5,8 +5,8 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from verl_vaopd.answers.choice import LETTERS, chosen_letter
-from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, ask, field, is_present
+from verl_vaopd.answers.choice import chosen_letter
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, ask, field
 from verl_vaopd.evaluation.benchmarks.vlmevalkit import NO_OPTION, infer_option
 
 
@@ -41,11 +41,6 @@ class ChoiceBenchmark(Benchmark):
         question = str(field(fields, "question"))
         rng = fallback_rng(seed, question, response) if self.random_fallback else None
         return score_like_vlmevalkit(response, self.options(fields), self.gold(fields), question, judge, rng)
-
-
-def option_columns(fields: Fields) -> dict[str, str]:
-    """The options of a VLMEvalKit row: columns named A, B, ... that hold something."""
-    return {letter: str(fields[letter]) for letter in LETTERS if is_present(fields.get(letter))}
 
 
 def choice_prompt(question: str, options: Mapping[str, str], hint: str | None = None) -> str:

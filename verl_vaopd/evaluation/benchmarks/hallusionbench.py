@@ -1,7 +1,8 @@
 """HallusionBench: 951 yes/no questions about 346 figures, asked of originals and altered ones (arXiv:2310.14566).
 
-Layouts: lmms-lab/HallusionBench (split `image`) and VLMEvalKit's HallusionBench.tsv, whose index ends in set, figure
-and question. 178 more questions come without a figure; they are not asked.
+Layouts: lmms-lab/HallusionBench (split `image`), the repository's HallusionBench.json with its folder of images, and
+VLMEvalKit's HallusionBench.tsv, whose index ends in set, figure and question. 178 more questions come without a figure;
+they are not asked.
 
 Official protocol (HallusionBench's repository): a judge compares each response with the published explanation of the
 answer (`gt_answer_details`; in VLMEvalKit's file there is only "Yes" or "No", with which it is then compared) and says
@@ -38,6 +39,7 @@ class HallusionBench(Benchmark):
     hub_id = "lmms-lab/HallusionBench"
     tsv = "HallusionBench"
     splits = ("image",)
+    image_columns = (*Benchmark.image_columns, "filename")
     needs_image = True
     headline = "mean"
     headline_parts = explained_by = ("aAcc", "fAcc", "qAcc")
@@ -121,9 +123,10 @@ def _place(fields: Fields) -> tuple[str, str, str]:
 
 
 def _gold(fields: Fields) -> str:
+    name = "gt_answer" if is_present(fields.get("gt_answer")) else "answer"
     gold = str(field(fields, "gt_answer", "answer")).strip().lower()
     if gold not in _GOLD:
-        raise ValueError(f"answer: got {gold!r}, expected yes or no, or gt_answer 0 or 1; pass the row as published")
+        raise ValueError(f"{name}: got {gold!r}, expected yes or no, 1 or 0; pass the row as published")
     return _GOLD[gold]
 
 

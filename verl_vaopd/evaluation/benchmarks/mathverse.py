@@ -1,6 +1,7 @@
 """MathVerse testmini: 788 problems in five versions with less and less text, 3940 questions (arXiv:2403.14624).
 
-Layouts: AI4Math/MathVerse (testmini) and VLMEvalKit's MathVerse_MINI TSVs. Of the published answers to 436
+Layouts: AI4Math/MathVerse (testmini), VLMEvalKit's MathVerse_MINI TSVs, and the sample of the benchmark's site, which
+says its version in `metadata` and lists `choices` beside the question. Of the published answers to 436
 multiple-choice problems 10 are no bare letter: "(C)", the text of a choice, or two letters on two lines. One of the
 other problems has its value there twice.
 
@@ -13,12 +14,16 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from verl_vaopd.answers.choice import LETTERS, options_in_text, parse_choice
-from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, ask, field
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, ask, field, is_present, one_of
 from verl_vaopd.evaluation.benchmarks.choices import score_by_rule
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
+from verl_vaopd.evaluation.benchmarks.options import published_options
+from verl_vaopd.evaluation.formats.values import as_mapping
 from verl_vaopd.evaluation.shares import accuracy, accuracy_by
 
 TEXT_ONLY = "Text Only"
+_CHOICE = ("multi-choice", "multi_choice")
+_KINDS = (*_CHOICE, "free-form", "free_form")
 _NUM_LETTERS_UNLISTED = 4
 
 
@@ -35,19 +40,21 @@ class MathVerse(Benchmark):
     needs_image = True  # the five versions with a figure
 
     def prompt(self, fields: Fields) -> str:
-        """`query_wo`, which the leaderboard's scores are for; VLMEvalKit's `question` where that is missing."""
-        return str(field(fields, "query_wo", "question"))
+        """`query_wo`, which the leaderboard's scores are for; `question` where that is missing, with the choices."""
+        question = str(field(fields, "query_wo", "question"))
+        if not is_present(fields.get("choices")):
+            return question
+        return "\n".join([question.rstrip(), "Choices:", *(f"{key}:{text}" for key, text in _options(fields).items())])
 
     def question_id(self, fields: Fields, number: int) -> str:
         """The published sample index."""
-        return str(field(fields, "sample_index", "index"))
+        return str(field(fields, "sample_index", "index", "pid"))
 
     def rule(self, fields: Fields, response: str) -> Verdict:
         """The letter of the final answer, or its value."""
         gold = "; ".join(dict.fromkeys(str(field(fields, "answer")).split("\n")))
-        if field(fields, "question_type") == "multi-choice":
-            options = options_in_text(str(field(fields, "question_for_eval", "question", "query_wo")))
-            options = options or dict.fromkeys(LETTERS[:_NUM_LETTERS_UNLISTED], "")
+        if one_of(fields, _KINDS, "question_type") in _CHOICE:
+            options = _options(fields) or dict.fromkeys(LETTERS[:_NUM_LETTERS_UNLISTED], "")
             letter = parse_choice(gold, options)
             if letter is not None:
                 return score_by_rule(response, options, letter)
@@ -67,8 +74,16 @@ class MathVerse(Benchmark):
 
     def metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Accuracy over the five versions, and of each; text-only questions stand apart."""
-        five = [row for row in rows if field(row, "problem_version") != TEXT_ONLY]
-        return {"accuracy": accuracy(five), **accuracy_by(rows, lambda row: str(row["problem_version"]))}
+        five = [row for row in rows if _version(row) != TEXT_ONLY]
+        return {"accuracy": accuracy(five), **accuracy_by(rows, _version)}
+
+
+def _version(fields: Fields) -> str:
+    return str(field({**as_mapping(fields.get("metadata")), **fields}, "problem_version"))
+
+
+def _options(fields: Fields) -> dict[str, str]:
+    return published_options(fields) or options_in_text(str(field(fields, "question_for_eval", "question", "query_wo")))
 
 
 def extraction_prompt(response: str) -> str:

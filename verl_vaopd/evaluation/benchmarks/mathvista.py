@@ -1,6 +1,7 @@
 """MathVista testmini: 1000 questions, 540 multiple choice and 460 free-form (arXiv:2310.02255).
 
-Layouts: AI4Math/MathVista (testmini) and VLMEvalKit's MathVista_MINI.tsv.
+Layouts: AI4Math/MathVista (testmini), the repository's testmini.json, whose query is made here as its authors make it,
+and VLMEvalKit's MathVista_MINI.tsv.
 
 Official protocol (the calculate_score of MathVista's repository): a response that is a choice, or that Python reads as
 the wanted type of number, is its own extraction; from any other a judge extracts. Then a choice letter becomes its
@@ -15,15 +16,26 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from verl_vaopd.answers.choice import LETTERS, chosen_letter, letters_of
+from verl_vaopd.answers.choice import chosen_letter, letters_of
 from verl_vaopd.answers.equality import numeric_value, same_value
-from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, ask, field, is_present
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, ask, field, is_present, one_of
 from verl_vaopd.evaluation.benchmarks.edit_distance import edit_distance
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
 from verl_vaopd.evaluation.benchmarks.mathvista_numbers import decimals, final_number, final_numbers, rounds_to, spell
-from verl_vaopd.evaluation.published import as_list, as_mapping
+from verl_vaopd.evaluation.benchmarks.options import gold_letter
+from verl_vaopd.evaluation.formats.values import as_list, as_mapping
 from verl_vaopd.evaluation.shares import accuracy, accuracy_by
 
+_HINT = "Hint:"
+_WANTED = {
+    "text": "and provide the correct option letter, e.g., A, B, C, D",
+    "integer": "requiring an integer answer and provide the final value, e.g., 1, 2, 3",
+    "float 1": "requiring a floating-point number with one decimal place and provide the final value, e.g., 1.2, 1.3, "
+    "1.4",
+    "float 2": "requiring a floating-point number with two decimal places and provide the final value, e.g., 1.23, "
+    "1.34, 1.45",
+    "list": "requiring a Python list as an answer and provide the final list, e.g., [1, 2, 3], [1.2, 1.3, 1.4]",
+}
 _LETTER = re.compile(r"\(([a-zA-Z])\)")
 
 
@@ -40,29 +52,32 @@ class MathVista(Benchmark):
 
     def prompt(self, fields: Fields) -> str:
         """The published query: hint, question, choices. VLMEvalKit calls it `question`."""
-        return str(field(fields, "query", "question"))
+        query = str(field(fields, "query", "question"))
+        return query if is_present(fields.get("query")) or query.startswith(_HINT) else _query(fields)
 
     def rule(self, fields: Fields, response: str) -> Verdict:
         """Letter or text of the choice; the number, exact (integer) or rounded to the precision (float); the list."""
         if _is_choice(fields):
-            options = letters_of(_choices(fields))
+            options, gold = letters_of(_choices(fields)), _gold(fields)
             letter = chosen_letter(response, options, str(fields.get("question") or ""))
             # By text: some questions have a choice twice.
-            return Verdict(letter, float(letter is not None and options[letter] == _gold(fields)))
-        gold, kind = _gold(fields), field(fields, "answer_type")
+            return Verdict(letter, float(letter is not None and options[letter] == gold))
+        gold, kind = _gold(fields), _answer_type(fields)
+        precision = _precision(fields) if kind == "float" else 0
+        items = as_list(gold) if kind == "list" else [gold]
+        golds = [value for item in items if (value := numeric_value(str(item))) is not None]
+        if len(golds) < len(items):  # not of the kind that the row says: compared like any other answer
+            return score_free_form(response, [gold])
         if kind == "list":
             values = final_numbers(response)
             parsed = None if values is None else f"[{', '.join(map(spell, values))}]"
-            return Verdict(parsed, float(values == [numeric_value(str(item)) for item in as_list(gold)]))
-        wanted = numeric_value(gold)
-        if wanted is None:  # no number after all: a range, a word
-            return score_free_form(response, [gold])
+            return Verdict(parsed, float(values == golds))
         value = final_number(response)
         if value is None:
             return Verdict(None, 0.0)
         if kind == "float":
-            return Verdict(spell(value), float(rounds_to(value, wanted, _precision(fields))))
-        return Verdict(spell(value), float(same_value(value, wanted)))
+            return Verdict(spell(value), float(rounds_to(value, golds[0], precision)))
+        return Verdict(spell(value), float(same_value(value, golds[0])))
 
     def official(self, fields: Fields, response: str, judge: Judge | None, seed: int) -> Verdict:
         """See the module."""
@@ -96,28 +111,58 @@ def extraction_prompt(query: str, response: str) -> str:
     )
 
 
+def _query(fields: Fields) -> str:
+    """What the hub's `query` is, from the columns of the repository's file."""
+    kind = _answer_type(fields)
+    wanted = _WANTED.get(f"float {_precision(fields)}" if kind == "float" else kind)
+    if wanted is None:
+        raise ValueError(f"precision: got {fields.get('precision')!r}, expected 1 or 2, for which there is a query")
+    lines = [f"{_HINT} Please answer the question {wanted}, at the end.", f"Question: {field(fields, 'question')}"]
+    if is_present(fields.get("unit")):
+        lines[-1] += f" (Unit: {fields['unit']})"
+    if _is_choice(fields):
+        lines += ["Choices:", *(f"({letter}) {choice}" for letter, choice in letters_of(_choices(fields)).items())]
+    return "\n".join(lines)
+
+
 def _is_choice(fields: Fields) -> bool:
-    return field(fields, "question_type") == "multi_choice"
+    return one_of(fields, ("multi_choice", "free_form"), "question_type") == "multi_choice"
+
+
+def _answer_type(fields: Fields) -> str:
+    return one_of(fields, ("text", "integer", "float", "list"), "answer_type")
 
 
 def _choices(fields: Fields) -> list[str]:
-    return [str(choice) for choice in as_list(field(fields, "choices"))]
+    choices = [str(choice) for choice in as_list(field(fields, "choices"))]
+    if not choices:
+        raise ValueError("choices: got none for a question with choices, expected a list; pass the row as published")
+    return choices
 
 
 def _gold(fields: Fields) -> str:
     """Of multiple choice the choice's text: VLMEvalKit also has its letter, by which it can be told for sure."""
     if _is_choice(fields):
-        choices, letter = _choices(fields), str(fields.get("answer_option") or "")
-        gold = choices[LETTERS.index(letter)] if letter and letter in LETTERS[: len(choices)] else fields.get("answer")
-        if gold not in choices:
-            raise ValueError(f"answer: got {gold!r}, expected one of the choices {choices}; pass the row as published")
-        return str(gold)
+        choices = letters_of(_choices(fields))
+        letter = str(fields.get("answer_option") or "").strip().upper()
+        gold = choices[letter] if letter in choices else str(field(fields, "answer"))
+        gold = choices.get(gold_letter(gold, choices), gold) if gold not in choices.values() else gold
+        if gold not in choices.values():
+            raise ValueError(
+                f"answer: got {gold!r}, expected one of the choices {[*choices.values()]}; pass the row as published"
+            )
+        return gold
     return str(field(fields, "answer"))
 
 
 def _precision(fields: Fields) -> int:
     precision = fields.get("precision")
-    return int(float(str(precision))) if is_present(precision) else decimals(_gold(fields))
+    if not is_present(precision):
+        return decimals(_gold(fields))
+    try:
+        return int(float(str(precision)))
+    except (ValueError, OverflowError):
+        raise ValueError(f"precision: got {precision!r}, expected a number of decimals, or nothing") from None
 
 
 def _source(fields: Fields) -> str | None:
@@ -131,7 +176,7 @@ def _own_extraction(fields: Fields, response: str) -> str | None:
     if _is_choice(fields):
         return response if response in _choices(fields) else None
     try:
-        match field(fields, "answer_type"):
+        match _answer_type(fields):
             case "integer":
                 return str(int(response))
             case "float":
@@ -150,7 +195,7 @@ def _normalised(fields: Fields, extraction: str) -> str | None:
         options = letters_of(choices)
         return options[letter] if letter in options else min(choices, key=lambda choice: edit_distance(letter, choice))
     try:
-        match field(fields, "answer_type"):
+        match _answer_type(fields):
             case "integer":
                 return str(int(float(extraction)))
             case "float":

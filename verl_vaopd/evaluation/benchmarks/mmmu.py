@@ -1,8 +1,8 @@
 """MMMU validation: 900 questions of 30 college subjects, 847 multiple choice and 53 open (arXiv:2311.16502).
 
-Layouts: MMMU/MMMU (validation; images image_1 to image_7, options as the text of a list) and VLMEvalKit's
-MMMU_DEV_VAL.tsv, of which the rows of split `dev` are left out. Marks `<image 1>` in question and options say where the
-images belong.
+Layouts: MMMU/MMMU (validation; images image_1 to image_7, options as the text of a list), VLMEvalKit's
+MMMU_DEV_VAL.tsv, of which the rows of split `dev` are left out, and MMMU's own output files, which have `index2ans` and
+no question. Marks `<image 1>` in question and options say where the images belong.
 
 Official protocol: that of MMMU's repository, see mmmu_official.py; no judge. Where its parser finds no letter, it draws
 one at random. (VLMEvalKit does otherwise: it turns open questions into multiple choice.)
@@ -12,13 +12,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from verl_vaopd.answers.choice import letters_of
 from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, field, is_present
-from verl_vaopd.evaluation.benchmarks.choices import choice_prompt, fallback_rng, option_columns, score_by_rule
+from verl_vaopd.evaluation.benchmarks.choices import choice_prompt, fallback_rng, score_by_rule
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
 from verl_vaopd.evaluation.benchmarks.interleave import at_numbers
 from verl_vaopd.evaluation.benchmarks.mmmu_official import open_is_right, read_choice, read_open
-from verl_vaopd.evaluation.published import as_list
+from verl_vaopd.evaluation.benchmarks.options import gold_doubt, gold_letter, published_options
+from verl_vaopd.evaluation.formats.values import as_list
 from verl_vaopd.evaluation.shares import accuracy, accuracy_by
 
 
@@ -38,6 +38,7 @@ class MMMU(Benchmark):
     hub_id = "MMMU/MMMU"
     tsv = "MMMU_DEV_VAL"
     splits = ("validation",)
+    left_out_for = "they are not of the validation split"
     id_fields = ("id", "index")
     place_images = staticmethod(at_numbers)
 
@@ -54,9 +55,8 @@ class MMMU(Benchmark):
         """The letter of the final answer, or its value."""
         options = _options(fields)
         if options:
-            return score_by_rule(
-                response, options, str(field(fields, "answer")).strip(), str(fields.get("question") or "")
-            )
+            letter = gold_letter(field(fields, "answer"), options)
+            return score_by_rule(response, options, letter, str(fields.get("question") or ""))
         return score_free_form(response, _golds(fields))
 
     def official(self, fields: Fields, response: str, judge: Judge | None, seed: int) -> Verdict:
@@ -68,8 +68,12 @@ class MMMU(Benchmark):
             return Verdict(parsed, float(open_is_right(answers, _golds(fields))))
         letter = read_choice(response, options)
         if letter is None and self.random_fallback:
-            letter = fallback_rng(seed, str(field(fields, "question")), response).choice(list(options))
-        return Verdict(letter, float(letter == str(field(fields, "answer")).strip()))
+            letter = fallback_rng(seed, str(field(fields, "question", "id")), response).choice(list(options))
+        return Verdict(letter, float(letter == gold_letter(field(fields, "answer"), options)))
+
+    def doubt(self, fields: Fields) -> str | None:
+        """A letter that is none of the options'."""
+        return gold_doubt(field(fields, "answer"), _options(fields))
 
     def metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Accuracy, and of either kind of question."""
@@ -78,9 +82,13 @@ class MMMU(Benchmark):
 
 def _options(fields: Fields) -> dict[str, str]:
     """Empty for an open question."""
-    if is_present(fields.get("options")):
-        return letters_of(as_list(fields["options"]))
-    return option_columns(fields)
+    options = published_options(fields)
+    if not options and fields.get("question_type") == "multiple-choice":
+        raise ValueError(
+            "options: got none for a question of type multiple-choice, expected `options`, `index2ans`, or columns A "
+            "and B; pass the row as published"
+        )
+    return options
 
 
 def _golds(fields: Fields) -> list[str]:

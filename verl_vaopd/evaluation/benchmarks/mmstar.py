@@ -12,7 +12,8 @@ from typing import Any
 
 from verl_vaopd.answers.choice import LETTERS, options_in_text
 from verl_vaopd.evaluation.benchmark import Fields, field
-from verl_vaopd.evaluation.benchmarks.choices import ChoiceBenchmark, choice_prompt, option_columns
+from verl_vaopd.evaluation.benchmarks.choices import ChoiceBenchmark, choice_prompt
+from verl_vaopd.evaluation.benchmarks.options import gold_doubt, gold_letter, published_options
 from verl_vaopd.evaluation.shares import accuracy, accuracy_by
 
 _NUM_OPTIONS = 4
@@ -30,17 +31,21 @@ class MMStar(ChoiceBenchmark):
 
     def prompt(self, fields: Fields) -> str:
         """The question as published, which lists its options, or VLMEvalKit's prompt for its own layout."""
-        question, options = str(field(fields, "question")), option_columns(fields)
+        question, options = str(field(fields, "question")), published_options(fields)
         return choice_prompt(question, options) if options else question
 
     def options(self, fields: Fields) -> dict[str, str]:
         """Columns A to D, or those that the question lists; four without text if it lists none."""
-        options = option_columns(fields) or options_in_text(str(field(fields, "question")))
+        options = published_options(fields) or options_in_text(str(field(fields, "question")))
         return options or dict.fromkeys(LETTERS[:_NUM_OPTIONS], "")
 
     def gold(self, fields: Fields) -> str:
         """The published letter."""
-        return str(field(fields, "answer")).strip()
+        return gold_letter(field(fields, "answer"), self.options(fields))
+
+    def doubt(self, fields: Fields) -> str | None:
+        """A letter that is none of the options'."""
+        return gold_doubt(field(fields, "answer"), self.options(fields))
 
     def metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Accuracy, and of each capability."""

@@ -19,8 +19,8 @@ from typing import Any
 from verl_vaopd.answers.normalise import fold_wide
 from verl_vaopd.answers.response import strip_thinking
 from verl_vaopd.answers.rewards import extract_boxed
-from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, field
-from verl_vaopd.evaluation.published import as_list
+from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Judge, Verdict, field, one_of
+from verl_vaopd.evaluation.formats.values import as_list
 from verl_vaopd.evaluation.shares import accuracy
 
 FORMULAS = "Handwritten Mathematical Expression Recognition"
@@ -96,10 +96,7 @@ class OCRBench(Benchmark):
 
 
 def _kind(fields: Fields) -> str:
-    kind = str(field(fields, "question_type", "category", "type"))
-    if kind not in (*_RECOGNITION, *_OTHER_GROUPS):
-        raise ValueError(f"question_type: got {kind!r}, expected one of {', '.join((*_RECOGNITION, *_OTHER_GROUPS))}")
-    return kind
+    return one_of(fields, (*_RECOGNITION, *_OTHER_GROUPS), "question_type", "category", "type")
 
 
 def _is_formula(fields: Fields) -> bool:

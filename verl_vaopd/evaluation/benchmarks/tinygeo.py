@@ -9,7 +9,7 @@ from verl_vaopd.answers.response import strip_thinking
 from verl_vaopd.answers.rewards import exact_match, extract_boxed
 from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Verdict, field
 from verl_vaopd.evaluation.benchmarks.interleave import at_marks
-from verl_vaopd.evaluation.published import as_mapping
+from verl_vaopd.evaluation.formats.values import as_list, as_mapping
 
 
 class TinyGeo(Benchmark):
@@ -25,7 +25,12 @@ class TinyGeo(Benchmark):
 
     def prompt(self, fields: Fields) -> str:
         """The user's message, with its mark `<image>`."""
-        return str(field(fields, "prompt")[0]["content"])
+        messages = as_list(field(fields, "prompt"))
+        if not messages or "content" not in as_mapping(messages[0]):
+            raise ValueError(
+                f"prompt: got {messages}, expected a list of messages with `content`; pass the row as written"
+            )
+        return str(as_mapping(messages[0])["content"])
 
     def question_id(self, fields: Fields, number: int) -> str:
         """Split and index."""

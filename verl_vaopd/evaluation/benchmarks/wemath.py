@@ -13,7 +13,8 @@ from typing import Any
 
 from verl_vaopd.answers.choice import options_in_text
 from verl_vaopd.evaluation.benchmark import Benchmark, Fields, ImagePart, Judge, Verdict, field, is_present
-from verl_vaopd.evaluation.benchmarks.choices import option_columns, score_by_rule
+from verl_vaopd.evaluation.benchmarks.choices import score_by_rule
+from verl_vaopd.evaluation.benchmarks.options import gold_doubt, gold_letter, option_columns
 from verl_vaopd.evaluation.shares import accuracy, percent
 
 _HINT = (
@@ -61,14 +62,18 @@ class WeMath(Benchmark):
 
     def rule(self, fields: Fields, response: str) -> Verdict:
         """The letter of the final answer."""
-        options = option_columns(fields) or options_in_text(str(field(fields, "option")))
-        return score_by_rule(response, options, str(field(fields, "answer")).strip())
+        options = _options(fields)
+        return score_by_rule(response, options, gold_letter(field(fields, "answer"), options))
 
     def official(self, fields: Fields, response: str, judge: Judge | None, seed: int) -> Verdict:
         """See the module."""
         answer = response.rpartition("Answer")[2].strip().translate(_IGNORED).strip()
         letter = answer[0] if answer[:1] in tuple("ABCDEFGH") else None
-        return Verdict(letter, float(letter == str(field(fields, "answer")).strip()))
+        return Verdict(letter, float(letter == gold_letter(field(fields, "answer"), _options(fields))))
+
+    def doubt(self, fields: Fields) -> str | None:
+        """A letter that is none of the options'."""
+        return gold_doubt(field(fields, "answer"), _options(fields))
 
     def metrics(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
         """Strict and loose score and their mean; what became of the problems; accuracy by number of steps.
@@ -109,6 +114,10 @@ class WeMath(Benchmark):
             "three_step": accuracy([row for row in rows if row["key"] == "3steps_multi"]),
             "incomplete": percent(hits is None for hits in problems.values()),
         }
+
+
+def _options(fields: Fields) -> dict[str, str]:
+    return option_columns(fields) or options_in_text(str(field(fields, "option")))
 
 
 def _problem(fields: Fields) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from verl_vaopd.evaluation.crosscheck import choice_cases, maths_cases, open_cases
 from verl_vaopd.evaluation.crosscheck.case import Case
-from verl_vaopd.evaluation.json_lines import numbered_objects
+from verl_vaopd.evaluation.formats.json_rows import read_json
 
 
 def synthetic(layout: str) -> list[Case]:
@@ -29,12 +29,13 @@ def read_cases(path: Path, benchmark: str) -> list[Case]:
     cases = []
     samples = set()
     with path.open("rb") as file:
-        for number, row in numbered_objects(file, path):
+        for entry in read_json(file, path):
+            row = dict(entry.fields)
             if not isinstance(row.get("response", ""), str | None):
-                raise ValueError(f"{path}: line {number}: expected a text as `response`")
+                raise ValueError(f"{path}: {entry.place}: expected a text as `response`")
             response, replies = row.pop("response", None), row.pop("replies", {})
             samples.add(row.get("sample", 0))
-            cases.append(Case(benchmark, f"line {number}", row, response or "", replies))
+            cases.append(Case(benchmark, entry.place, row, response or "", replies))
     if not cases or len(samples) > 1:
         got = f"samples {', '.join(map(str, sorted(samples, key=str)))}" if cases else "no rows"
         raise ValueError(f"{path}: got {got}, expected the responses of one pass; split them by `sample`")
