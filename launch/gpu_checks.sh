@@ -35,7 +35,9 @@ cuda_of_driver() { nvidia-smi 2>/dev/null | grep -oE 'CUDA Version: *[0-9]+' | g
 
 check_driver() {
     local version cuda
-    version=$(gpu_query driver_version | head -n 1)
+    # One line per GPU. Not by head: under pipefail, whoever writes to a reader that has gone fails the whole line.
+    version=$(gpu_query driver_version)
+    version=${version%%$'\n'*}
     if [[ ! $version =~ ^[0-9]+ ]]; then
         say "no GPU answers here, so its driver is not checked: it must be $DRIVER_MAJOR or newer where this runs"
         return

@@ -44,7 +44,7 @@ choose_hardware() {
         HARDWARE=cpu
         # An installed GPU stack stays on a node without a GPU (a login node), or two nodes that share one clone would
         # rebuild it in turns.
-        if [[ $(installed hardware) == gpu ]] || nvidia-smi -L 2>/dev/null | grep -q '^GPU '; then HARDWARE=gpu; fi
+        if [[ $(installed hardware) == gpu || $(nvidia-smi -L 2>/dev/null || true) == "GPU "* ]]; then HARDWARE=gpu; fi
     fi
     [[ $HARDWARE == cpu || $HARDWARE == gpu ]] ||
         fail "VAOPD_HARDWARE is '$HARDWARE'" "expected cpu or gpu; unset it to let nvidia-smi decide"

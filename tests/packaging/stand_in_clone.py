@@ -40,7 +40,7 @@ printf 'Filesystem 1024-blocks Used Available Capacity Mounted\\n/dev/x 1 1 %s 1
 """
 NVIDIA_SMI = """#!/usr/bin/env bash
 case "$*" in
-    -L) echo 'GPU 0: NVIDIA A100 (UUID: x)' ;;
+    -L) printf '%s\\n' 'GPU 0: NVIDIA A100 (UUID: x)' 'GPU 1: NVIDIA A100 (UUID: y)' ;;
     *driver_version*) printf '%s\\n' "${DRIVER:-580.65.06}" "${DRIVER:-580.65.06}" ;;
     *compute_cap*) printf '%s\\n' ${CAPABILITIES:-8.0 8.0} ;;
     *) echo "| NVIDIA-SMI 550.1    CUDA Version: ${DRIVER_CUDA:-12.4}     |" ;;
