@@ -4,7 +4,7 @@ SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh requirements/*.sh)
 # By name: what a person's use leaves in the clone (data sets, runs, models, other environments) is none of its code.
 CODE := verl_vaopd tests benchmarks setup.py
 
-.PHONY: setup test check lint type fmt bench demo clean lock
+.PHONY: setup test test-gpu-lock check lint type fmt bench demo clean lock
 
 setup:
 	@bash launch/setup.sh
@@ -18,6 +18,10 @@ test: lint type
 # While you work: no test that starts Ray, vLLM or an engine, or takes long.
 check: lint type
 	@$(PYTEST) -m "not e2e and not slow"
+
+# The GPU stack on a machine without a GPU: what needs no GPU, in an environment of its own (10 GB, docs/performance.md).
+test-gpu-lock: setup
+	@bash requirements/test_gpu_lock.sh -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: setup
 	@$(BIN)/ruff check $(CODE)

@@ -4,6 +4,8 @@
 #
 #   bash launch/setup.sh                       the GPU stack where nvidia-smi finds a GPU, else the CPU stack
 #   VAOPD_HARDWARE=cpu|gpu                     choose the stack; .venv is rebuilt when it holds the other one
+#   VAOPD_ATTENTION=flash_attention_2|sdpa     GPU stack: with flash-attn, compiled for hours at worst, or without;
+#                                              unset: with it where it can be compiled (launch/gpu_checks.sh)
 #   VAOPD_TORCH_INDEX=<package index>          where the CPU build of torch is, if pip's configuration does not know
 #
 # .venv/vaopd-setup.stamp names what was installed. It is removed first and written last, so a changed lock file or
@@ -13,10 +15,12 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 ROOT=$(pwd -P)
 STAMP=.venv/vaopd-setup.stamp
+BUILT_FOR=.venv/vaopd-flash-attn.built-for
 LOG=.setup/setup.log
 PYTHON=.venv/bin/python
 # A cluster's modules often set these; either would mix foreign packages into the environment being built.
 unset PYTHONPATH PYTHONHOME
+source launch/gpu_checks.sh
 
 say() { printf '[setup] %s\n' "$*" >&2; }
 
@@ -40,14 +44,19 @@ choose_hardware() {
         HARDWARE=cpu
         # An installed GPU stack stays on a node without a GPU (a login node), or two nodes that share one clone would
         # rebuild it in turns.
-        if [[ $(installed hardware) == gpu ]] || nvidia-smi -L 2>/dev/null | grep -q '^GPU '; then HARDWARE=gpu; fi
+        if [[ $(installed hardware) == gpu || $(nvidia-smi -L 2>/dev/null || true) == "GPU "* ]]; then HARDWARE=gpu; fi
     fi
     [[ $HARDWARE == cpu || $HARDWARE == gpu ]] ||
         fail "VAOPD_HARDWARE is '$HARDWARE'" "expected cpu or gpu; unset it to let nvidia-smi decide"
+    [[ ${VAOPD_ATTENTION:-sdpa} == sdpa || $VAOPD_ATTENTION == flash_attention_2 ]] ||
+        fail "VAOPD_ATTENTION is '$VAOPD_ATTENTION'" "expected flash_attention_2 or sdpa; unset it to take what works"
+    # Of an installed stack: whichever it has.
+    ATTENTION=${VAOPD_ATTENTION:-$(installed attention)}
 }
 
 wanted_stamp() {
     printf 'hardware=%s\nroot=%s\ndigest=%s\n' "$HARDWARE" "$ROOT" "$(cat "$LOCK" setup.py | sha256sum | cut -c1-64)"
+    [[ $HARDWARE == cpu ]] || printf 'attention=%s\n' "$ATTENTION"
 }
 
 is_current() { [[ -x $PYTHON && -x .venv/bin/vaopd && -f $STAMP && $(<"$STAMP") == "$(wanted_stamp)" ]]; }
@@ -71,19 +80,37 @@ logged() {
 
 is_python311() { "$1" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' >/dev/null 2>&1; }
 
-create_venv() {
+# Prints the interpreter that makes the environment; nothing where uv has to bring one.
+find_python() {
     local candidate
     for candidate in python3.11 python3 python; do
         if is_python311 "$candidate" && "$candidate" -c 'import ensurepip' 2>/dev/null; then
-            logged "virtual environment" "$candidate" -m venv .venv && return
-            fail "python -m venv" "$(last_line)"
+            printf '%s' "$candidate"
+            return
         fi
     done
-    if type -P uv >/dev/null; then
-        logged "virtual environment (with uv)" uv venv --seed --python 3.11 .venv && return
-    fi
-    fail "no Python 3.11 with the venv module on PATH" \
+    type -P uv >/dev/null || fail "no Python 3.11 with the venv module on PATH" \
         "install python3.11 and python3.11-venv, or uv (which brings its own Python)"
+}
+
+create_venv() {
+    if [[ -n $BASE_PYTHON ]]; then
+        logged "virtual environment" "$BASE_PYTHON" -m venv .venv || fail "python -m venv" "$(last_line)"
+    else
+        logged "virtual environment (with uv)" uv venv --seed --python 3.11 .venv || fail "uv venv" "$(last_line)"
+    fi
+}
+
+# check_disk: what is installed takes 10 GB (GPU) or 4 GB (CPU), once where uv's cache is on the same file system.
+check_disk() {
+    local place free needed=6
+    [[ $HARDWARE == cpu ]] || needed=12
+    for place in "$ROOT" "${UV_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-/}/.cache}/uv}"; do
+        while [[ ! -d $place ]]; do place=$(dirname "$place"); done
+        free=$(df -Pk "$place" | awk 'NR == 2 { print int($4 / 1000000) }')
+        ((free >= needed)) || fail "too little disk space: got $free GB free in $place, expected $needed GB" \
+            "make room; uv's cache can be put elsewhere with UV_CACHE_DIR"
+    done
 }
 
 pip_setting() { "$PYTHON" -m pip config get "global.$1" 2>/dev/null || true; }
@@ -116,16 +143,30 @@ install_cpu_torch() {
         "URL that PyTorch's installation page shows for CPU), or put the wheel where PIP_FIND_LINKS points; run again."
 }
 
-install_all_but_flash_attn() {
-    # flash-attn comes as source and is compiled against the torch that is installed (no-build-isolation-package in
-    # pyproject.toml), so everything else comes first. It needs nvcc and, on many cores, MAX_JOBS to bound its memory.
-    # Nobody who wrote this had a GPU: this branch was never run.
-    [[ -n ${CUDA_HOME:-} || -d /usr/local/cuda ]] || type -P nvcc >/dev/null ||
-        fail "flash-attn is compiled here and the CUDA toolkit was not found" \
-            "set CUDA_HOME or put nvcc on PATH, or install the CPU stack: VAOPD_HARDWARE=cpu"
+# flash-attn comes as source and is compiled against the torch that is installed (no-build-isolation-package in
+# pyproject.toml), so everything else comes first. Nobody who wrote this had a GPU: this was never run to its end.
+install_gpu_stack() {
     lock_without flash-attn >.setup/without-flash-attn.txt
+    [[ $ATTENTION == flash_attention_2 ]] || return 0
     logged "pinned dependencies, all but flash-attn" "$UV" pip install --python "$PYTHON" --no-deps --require-hashes \
         -r .setup/without-flash-attn.txt || fail "installing the pinned dependencies" "$(last_line)"
+    if is_compiled "$ARCHS" || compile_flash_attn; then return; fi
+    [[ -z ${VAOPD_ATTENTION:-} ]] || fail "compiling flash-attn: $(last_line)" \
+        "MAX_JOBS=4 bounds its memory, if that ran out; VAOPD_ATTENTION=sdpa does without it"
+    take_sdpa "flash-attn could not be compiled: $(last_line)"
+}
+
+compile_flash_attn() {
+    rm -f "$BUILT_FOR"
+    lock_of flash-attn >.setup/flash-attn.txt
+    # By itself it would first ask for a wheel whose name it guesses, for CUDA 12, and compile for four architectures.
+    # Reinstalled and refreshed: neither what is installed nor a wheel in uv's cache says what it was compiled for.
+    logged "flash-attn, compiled for $ARCHS: minutes to hours, with MAX_JOBS compilers at a time" \
+        env CUDA_HOME="$(cuda_home)" PATH="$ROOT/.venv/bin:$PATH" \
+        FLASH_ATTENTION_FORCE_BUILD=TRUE FLASH_ATTN_CUDA_ARCHS="$ARCHS" \
+        "$UV" pip install --python "$PYTHON" --no-deps --require-hashes --reinstall-package flash-attn \
+        --refresh-package flash-attn -r .setup/flash-attn.txt &&
+        flash_attn_for "$ARCHS" >"$BUILT_FOR"
 }
 
 choose_hardware
@@ -144,12 +185,21 @@ START=$SECONDS
 : >"$LOG"
 say "$HARDWARE stack, $(grep -cE '^[a-z0-9]' "$LOCK") pinned packages into $ROOT/.venv (log: $LOG)"
 
-if [[ -e .venv ]] && { ! is_python311 "$PYTHON" || [[ $(installed hardware) != "$HARDWARE" ||
-    $(installed root) != "$ROOT" ]]; }; then
-    say "the environment there is unfinished, or of another stack, place or Python: building it anew"
-    rm -rf .venv
+if [[ ! -e .venv ]] || ! is_python311 "$PYTHON" || [[ $(installed hardware) != "$HARDWARE" ||
+    $(installed root) != "$ROOT" ]]; then
+    BASE_PYTHON=$(find_python)
+else
+    BASE_PYTHON=$PYTHON
 fi
-[[ -e .venv ]] || create_venv
+[[ $HARDWARE == cpu ]] || check_gpu_machine "$BASE_PYTHON"
+if [[ $BASE_PYTHON != "$PYTHON" ]]; then
+    if [[ -e .venv ]]; then
+        say "the environment there is unfinished, or of another stack, place or Python: building it anew"
+        rm -rf .venv
+    fi
+    check_disk
+    create_venv
+fi
 rm -f "$STAMP"
 
 if [[ -x .venv/bin/uv ]]; then
@@ -160,9 +210,18 @@ elif ! UV=$(type -P uv); then
     UV=.venv/bin/uv
 fi
 adopt_pip_configuration
-if [[ $HARDWARE == cpu ]]; then install_cpu_torch; else install_all_but_flash_attn; fi
-logged "pinned dependencies: a few minutes and 4 GB or more the first time" \
-    "$UV" pip sync --python "$PYTHON" --require-hashes "$LOCK" ||
+PINS=$LOCK
+if [[ $HARDWARE == cpu ]]; then
+    install_cpu_torch
+else
+    install_gpu_stack
+    if [[ $ATTENTION == sdpa ]]; then
+        PINS=.setup/without-flash-attn.txt
+        rm -f "$BUILT_FOR"
+    fi
+fi
+logged "pinned dependencies: a few minutes and 4 GB (GPU: 10 GB) the first time" \
+    "$UV" pip sync --python "$PYTHON" --require-hashes "$PINS" ||
     fail "installing the pinned dependencies" "$(last_line)"
 # setuptools is in the lock: without isolation nothing unpinned is fetched to build this package.
 logged "verl_vaopd" "$UV" pip install --python "$PYTHON" --no-deps --no-build-isolation -e . ||

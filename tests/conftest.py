@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from verl_vaopd.platform import has_cpu_vllm
+
 # The tests' tensors are too small to be shared out: more threads wait for each other, ten times as long as they work.
 torch.set_num_threads(1)
 
@@ -33,6 +35,11 @@ def real_files() -> Path:
     return folder
 
 
+CANNOT_RUN_HERE = {
+    "gpu": "" if torch.cuda.is_available() else "needs CUDA: torch.cuda.is_available() is False here",
+    "cpu_vllm": "" if has_cpu_vllm() else "needs vLLM's CPU build: requirements/cpu.txt is not what is installed here",
+}
+"""Marker -> why its tests are skipped; empty where they run."""
 TRAINING = "training"
 
 
@@ -56,10 +63,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if not item.get_closest_marker("xdist_group"):
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     items.sort(key=lambda item: (not trains(item), item.path.name == "test_methods.py"))
-    if torch.cuda.is_available():
-        return
-    skip = pytest.mark.skip(reason="needs CUDA: torch.cuda.is_available() is False here")
-    for item in items:
-        # Not `"gpu" in item.keywords`: those hold the names of folders too.
-        if item.get_closest_marker("gpu"):
-            item.add_marker(skip)
+    for marker, missing in CANNOT_RUN_HERE.items():
+        for item in items:
+            # Not `marker in item.keywords`: those hold the names of folders too.
+            if missing and item.get_closest_marker(marker):
+                item.add_marker(pytest.mark.skip(reason=missing))

@@ -13,12 +13,14 @@ from typing import Any
 
 from verl_vaopd.commands.program import program, short
 from verl_vaopd.data.generated import MODEL_BUILDERS
+from verl_vaopd.platform import prepare_environment
 
 USAGE_ERROR = 2
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code: 2 for a user's mistake, told in one message without a traceback."""
+    prepare_environment()
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments[1:2] == ["build"] and arguments[0] in MODEL_BUILDERS:  # the builder has a parser of its own
         return MODEL_BUILDERS[arguments[0]](arguments[2:])

@@ -64,11 +64,12 @@ def write_model(
 @pytest.fixture(autouse=True)
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty directory with both real data sets prepared and the tiny models built, on a machine with vLLM's CPU
-    build, without a model of the hub and without a way to it."""
+    build and flash-attn, without a model of the hub and without a way to it."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(huggingface_hub.HfApi, "model_info", unreachable)
-    monkeypatch.setattr(hardware, "has_cpu_vllm", lambda: True)
+    for name in ("has_cpu_vllm", "has_flash_attn"):
+        monkeypatch.setattr(hardware, name, lambda: True)
     for name in ("CUDA_VISIBLE_DEVICES", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
     for name in ("geo3k", "virl39k"):

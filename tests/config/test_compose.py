@@ -96,7 +96,7 @@ def test_an_unknown_option_names_the_group_and_its_options():
     text = message(recipes=["hardware=a100", "dataset=geo3k", "student=2b", "teacher=7b"])
     assert "unknown option of the group hardware" in text
     assert "got:      hardware=a100" in text
-    assert "expected: one of a100x8, cpu, h200x1" in text
+    assert "expected: one of a100x8, cpu, h100x1, h200x1" in text
     assert "fix:      hardware=a100x8" in text
     assert "expected: one of 32b, 4b, 8b, tiny" in text
 

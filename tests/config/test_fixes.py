@@ -1,14 +1,17 @@
-"""Every fix that a check prints works: obeyed, the same check says nothing more.
+"""Every fix that a check prints works: obeyed, nothing else is wrong than before, and after all of them nothing at all.
 
-A fix is `key=value ...` (or "leave KEY alone"), or several of them with "or" between; the first is obeyed here.
+A fix is `key=value ...` (or "leave KEY alone"), or several of them with "or" between; each is obeyed here. What is no
+override (a variable of set-up, another machine) cannot be.
 """
 
 import re
 
 import pytest
 
-from tests.config.conftest import CPU, no_gpus
+from tests.config.conftest import CPU, PAPER
 from verl_vaopd.config import ConfigError, compose, validate
+from verl_vaopd.config.checks import hardware
+from verl_vaopd.platform import Gpu
 
 K = "actor_rollout_ref"
 pytestmark = pytest.mark.usefixtures("verl_in_one_file")
@@ -17,6 +20,7 @@ NOT_DYNAMIC = [f"{K}.actor.use_dynamic_bsz=false", f"{K}.rollout.log_prob_micro_
 WRONG = [
     ["vaopd.mask=hgih", "method=opd"],
     ["weighting=maskd"],
+    ["attention=sdap"],
     ["method=opdd"],
     ["loss.divergence=forwrd_kl"],
     ["loss.divergence=nll"],
@@ -55,7 +59,7 @@ WRONG = [
     ["method=opsd", "method.degraded_view=true"],
     ["method=opsd", "teacher.ema_decay=0.9", "teacher.dtype=bfloat16"],
     ["privilege.template=nowhere"],
-    ["teacher.placement=pol"],
+    ["teacher.placement=pol", "teacher.n_gpus=1"],
     ["teacher.placement=pool"],
     ["teacher.n_gpus=2"],
     ["teacher.dtype=float23"],
@@ -107,10 +111,48 @@ WRONG = [
 ]
 
 
-def problems(overrides):
-    """What composing or checking finds wrong."""
+ONE = ["hardware=h100x1", *PAPER[1:]]
+POOL = "teacher.placement=pool"
+WRONG_ON_GPUS = [
+    # GPUs of the machine, recipes, what the person sets
+    (8, PAPER, [POOL]),
+    (8, PAPER, [POOL, f"{K}.rollout.tensor_model_parallel_size=2"]),
+    (8, PAPER, [POOL, f"{K}.rollout.tensor_model_parallel_size=8"]),
+    (8, PAPER, [POOL, "teacher.n_gpus=2"]),
+    (8, PAPER, [POOL, "teacher.n_gpus=2", "trainer.n_gpus_per_node=6"]),
+    (8, PAPER, [POOL, "teacher.n_gpus=4", "teacher.nnodes=2"]),
+    (8, PAPER, ["teacher.n_gpus=2"]),
+    (8, PAPER, ["trainer.n_gpus_per_node=6"]),
+    (8, PAPER, ["trainer.n_gpus_per_node=0"]),
+    (8, PAPER, ["trainer.nnodes=2"]),
+    (8, PAPER, ["trainer.device=tpu"]),
+    (8, PAPER, ["trainer.device=cpu"]),
+    (8, PAPER, [f"{K}.rollout.tensor_model_parallel_size=3"]),
+    (8, PAPER, [f"{K}.rollout.tensor_model_parallel_size=4", f"{K}.rollout.data_parallel_size=4"]),
+    (8, PAPER, ["data.train_batch_size=3", f"{K}.rollout.n=1"]),
+    (8, PAPER, [*NOT_DYNAMIC, f"{K}.actor.ppo_micro_batch_size_per_gpu=5"]),
+    (8, PAPER, ["data.max_response_length=32768", f"{K}.actor.ppo_max_token_len_per_gpu=16384"]),
+    (8, PAPER, [f"{K}.rollout.log_prob_max_token_len_per_gpu=100"]),
+    (8, [*PAPER[:2], "student=tiny", "teacher=tiny"], []),
+    (8, [*PAPER[:3], "teacher=tiny"], []),
+    (8, [*PAPER[:2], "student=tiny", "teacher=8b"], []),
+    (7, PAPER, []),
+    (6, PAPER, ["actor_rollout_ref.rollout.tensor_model_parallel_size=8"]),
+    (5, PAPER, [POOL, "teacher.n_gpus=1"]),
+    (3, ["hardware=a100x8", *CPU[1:]], []),
+    (1, PAPER, [POOL, "teacher.n_gpus=2"]),
+    (1, ONE, [POOL]),
+    (1, ONE, ["teacher.n_gpus=1"]),
+    (0, PAPER, []),
+    (0, ONE, [POOL, "teacher.n_gpus=2", "trainer.n_gpus_per_node=6"]),
+]
+
+
+def problems(overrides, gpus=0):
+    """What composing or checking finds wrong, on a machine with so many GPUs."""
     try:
-        validate(compose([*CPU, "run.dir=unused", *overrides]), hardware_probe=no_gpus)
+        cfg = compose([*overrides, "run.dir=unused"])
+        validate(cfg, hardware_probe=lambda: [Gpu("NVIDIA A100-SXM4-80GB", 81920)] * gpus)
     except ConfigError as error:
         return error.problems
     return []
@@ -121,25 +163,50 @@ def key_of(override):
 
 
 def obey(overrides, problem):
-    """The overrides after the first of the fixes: those that it names replace the person's."""
-    first = re.split(r",? or ", problem.fix)[0].removeprefix("e.g. ")
-    words = re.findall(r"[\w./]+=(?:\[[^\]]*\]|[^\s,;]+)", first)
-    if left := re.match(r"leave (\S+) alone", first):
-        kept = [override for override in overrides if not key_of(override).endswith(left[1])]
-        return [*kept, *words]
-    assert words, f"nothing to obey in {problem.fix!r}"
-    gone = {key_of(word) for word in words}
-    if problem.what.startswith(("unknown key", "a weighting is chosen by its group")):
-        # What cannot stand as it is; the fix is written instead of it.
-        gone |= {key_of(override) for override in overrides if override in problem.got.split()}
-    kept = [override for override in overrides if key_of(override) not in gone]
-    return [*kept, *(word.replace("...", "1") for word in words)]
+    """The overrides after each of the fixes: those that it names replace the person's."""
+    for alternative in re.split(r",? or ", problem.fix):
+        words = re.findall(r"(?<![\w.])[a-z][\w./]*=(?:\[[^\]]*\]|[^\s,;)(]+)", alternative)
+        left = re.search(r"leave (\S+) alone", alternative)
+        if not words and not left:
+            continue
+        gone = {key_of(word) for word in words}
+        if problem.what.startswith(("unknown key", "a weighting is chosen by its group")):
+            # What cannot stand as it is; the fix is written instead of it.
+            gone |= {key_of(override) for override in overrides if override in problem.got.split()}
+        kept = [override for override in overrides if key_of(override) not in gone]
+        if left:
+            kept = [override for override in kept if not key_of(override).endswith(left[1])]
+        yield [*kept, *(word.replace("...", "1") for word in words)]
+
+
+def require_that_fixes_work(overrides, gpus=0):
+    found = problems(overrides, gpus)
+    assert found, "nothing is wrong with this case"
+    names = {problem.what for problem in found}
+    for problem in found:
+        alternatives = list(obey(overrides, problem))
+        assert alternatives, f"nothing to obey in {problem.fix!r}"
+        for changed in alternatives:
+            left = problems(changed, gpus)
+            assert {other.what for other in left} <= names - {problem.what}, f"{problem}\n\nobeyed: {changed}\n{left}"
+            for _ in found:
+                if left:
+                    changed = next(obey(changed, left[0]))
+                    left = problems(changed, gpus)
+            assert not left, f"{problem}\n\nall obeyed: {changed}\n{left}"
 
 
 @pytest.mark.parametrize("overrides", WRONG, ids=lambda overrides: " ".join(overrides)[:70])
 def test_the_fix_works(overrides):
-    found = problems(overrides)
-    assert found, "nothing is wrong with this case"
-    for problem in found:
-        again = problems(obey(overrides, problem))
-        assert problem.what not in [other.what for other in again], f"{problem}\n\nobeyed:\n{again}"
+    require_that_fixes_work([*CPU, *overrides])
+
+
+@pytest.mark.parametrize(("gpus", "recipes", "overrides"), WRONG_ON_GPUS, ids=str)
+def test_the_fix_works_on_gpus(gpus, recipes, overrides):
+    require_that_fixes_work([*recipes, *overrides], gpus)
+
+
+def test_the_fix_works_without_flash_attn(monkeypatch):
+    monkeypatch.setattr(hardware, "has_flash_attn", lambda: False)
+    require_that_fixes_work(ONE, gpus=1)
+    require_that_fixes_work([*ONE, "attention=sdpa", "teacher.attn_implementation=flash_attention_2"], gpus=1)

@@ -49,7 +49,8 @@ def without_recipes() -> dict[str, object]:
 
 def test_groups_hold_what_the_documentation_names():
     assert {path.parent.name for path in RECIPES} == set(GROUPS)
-    assert options("hardware") == ["a100x8", "cpu", "h200x1"]
+    assert options("hardware") == ["a100x8", "cpu", "h100x1", "h200x1"]
+    assert options("attention") == ["flash_attention_2", "sdpa"]
     assert {"vaopd", "opd"} <= set(options("method"))
     assert {"tiny", "4b", "8b", "32b"} <= set(options("teacher"))
     assert {"tiny", "2b"} <= set(options("student"))
@@ -60,7 +61,7 @@ def test_groups_hold_what_the_documentation_names():
 def test_a_recipe_is_short_and_names_itself(path):
     assert len(path.read_text().splitlines()) <= 40
     recipe = OmegaConf.load(path)
-    if path.parent.name not in ("hardware", "weighting"):
+    if path.parent.name not in ("hardware", "attention", "weighting"):
         assert recipe[path.parent.name].name == path.stem
 
 
@@ -78,8 +79,8 @@ def test_our_defaults_have_no_second_home():
     assert not (set(OmegaConf.load(CONFIG_DIR / "vaopd.yaml")) & {*SECTIONS, "wandb"})
 
 
-# A method chooses its weighting (test_weighting.py).
-COMBINED = tuple(group for group in GROUPS if group != "weighting")
+# A method chooses its weighting (test_weighting.py), the hardware its attention (test_hardware.py).
+COMBINED = tuple(group for group in GROUPS if group not in ("weighting", "attention"))
 Choice = namedtuple("Choice", COMBINED)  # of an option of every group
 CHOICES = [Choice(*each) for each in product(*(options(group) for group in COMBINED))]
 
@@ -108,7 +109,7 @@ INTERACTIONS = (
     lambda choice: (choice.hardware, choice.teacher),
 )
 """What can fail in a combination of recipes and in none of them alone, each as what it depends on. Every value of each
-occurs in a combination below; all 1008 of them say no more, and take two minutes."""
+occurs in a combination below; all 1344 of them say no more, and take two minutes."""
 
 
 def reason(choice: Choice) -> str | None:

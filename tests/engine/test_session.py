@@ -1,9 +1,14 @@
-"""One Ray cluster of its own per machine: verl's weight transfer would mix up two."""
+"""One Ray cluster of its own per machine: verl's weight transfer would mix up two. And what its workers inherit."""
 
+import os
+import shutil
+import sysconfig
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import ray
+from omegaconf import OmegaConf
 from transfer_queue import interface
 
 from verl_vaopd.config import compose
@@ -67,3 +72,37 @@ def test_a_run_leaves_no_actor_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     session.release(SimpleNamespace())
     session.release(None)
     assert killed == ["worker", "load balancer", "worker", "worker"]
+
+
+@pytest.mark.slow
+def test_a_worker_finds_the_programs_of_this_environment_on_a_node_that_does_not_know_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on another node, nothing is inherited here: what a worker has came by Ray's runtime_env."""
+    own = tmp_path / "programs-of-the-node"
+    node_path = os.pathsep.join([str(own), "/usr/bin", "/bin"])
+    monkeypatch.setenv("PATH", node_path)
+    monkeypatch.delenv("VLLM_USE_FLASHINFER_SAMPLER", raising=False)
+    config = compose([*TINY, "ray_kwargs.ray_init.num_cpus=1"])
+    OmegaConf.resolve(config.ray_kwargs)
+    options = session.ray_options(config, {"env_vars": {"OF_VERL": "1"}})
+
+    @ray.remote
+    def environment() -> tuple[dict[str, str], str | None]:
+        return dict(os.environ), shutil.which("vaopd")
+
+    ray.init(**options)
+    try:
+        seen, program = ray.get(environment.remote())
+    finally:
+        ray.shutdown()
+    scripts = sysconfig.get_path("scripts")
+    assert program == f"{scripts}/vaopd"
+    # First, so that no other ninja is found; and the node's own stay.
+    assert seen["PATH"].startswith(f"{scripts}{os.pathsep}") and seen["PATH"].endswith(node_path)
+    assert (seen["VLLM_USE_FLASHINFER_SAMPLER"], seen["OF_VERL"], seen["TRANSFER_QUEUE_ENABLE"]) == ("0", "1", "1")
+
+
+def test_a_path_that_the_person_gives_ray_wins() -> None:
+    config = compose([*TINY, "+ray_kwargs.ray_init.runtime_env={env_vars:{PATH:/theirs}}"])
+    assert session.ray_options(config, {"env_vars": {}})["runtime_env"]["env_vars"]["PATH"] == "/theirs"

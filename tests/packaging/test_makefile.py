@@ -1,6 +1,7 @@
 """What the Makefile promises: CI runs `make test`, pytest speaks last, and `clean` keeps the user's results."""
 
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -34,6 +35,12 @@ def test_check_is_test_without_what_takes_long():
     assert quick == f'{everything} -m "not e2e and not slow"'
 
 
+def test_the_gpu_lock_is_tried_after_set_up_and_in_an_environment_of_its_own():
+    assert commands("test-gpu-lock")[0] == "bash launch/setup.sh"
+    script = (ROOT / "requirements/test_gpu_lock.sh").read_text()
+    assert re.findall(r"(?:--python|exec) \"?(\S+?)/bin/python", script) == [".venv", *3 * ["$ENVIRONMENT"]]
+
+
 def test_ci_runs_make_test_from_any_directory(tmp_path):
     (tmp_path / "clone/.ci").mkdir(parents=True)
     shutil.copy(ROOT / ".ci/run", tmp_path / "clone/.ci/run")
@@ -55,7 +62,14 @@ def test_clean_removes_build_products_and_keeps_runs(tmp_path):
         "tests/__pycache__/x",
         "verl_vaopd/b/__pycache__/x",
     ]
-    kept = ["runs/build/x", "runs/r/__pycache__/x", "outputs/x", ".venv/lib/__pycache__/x", "verl_vaopd/b/x.py"]
+    kept = [
+        "runs/build/x",
+        "runs/r/__pycache__/x",
+        "outputs/x",
+        ".venv/lib/__pycache__/x",
+        ".venv-gpu-lock/lib/__pycache__/x",
+        "verl_vaopd/b/x.py",
+    ]
     for name in removed + kept:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()

@@ -4,11 +4,20 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+import sysconfig
 
 import pytest
 import torch
 
-from verl_vaopd.platform import cpu_environment, is_cpu, registration, torch_cpu, verify_registration
+from verl_vaopd.platform import (
+    cpu_environment,
+    is_cpu,
+    prepare_environment,
+    registration,
+    torch_cpu,
+    verify_registration,
+    worker_environment,
+)
 
 REGISTRATION = """
 import importlib.metadata, os
@@ -118,3 +127,32 @@ def test_entry_points_are_installed() -> None:
     ):
         (entry_point,) = (point for point in importlib.metadata.entry_points(group=group) if point.name == name)
         assert entry_point.value.startswith("verl_vaopd.platform.")
+
+
+FIND = """
+import os, shutil, sys
+from verl_vaopd import {module}
+{call}
+print(shutil.which("vaopd"), os.environ["VLLM_USE_FLASHINFER_SAMPLER"], os.environ["PATH"].count(sys.argv[1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("module", "call"),
+    [
+        ("cli", 'cli.main(["options", "no-such-key"])'),
+        ("platform", "platform.prepare_environment(); platform.prepare_environment()"),
+    ],
+)
+def test_what_is_started_finds_the_programs_of_this_environment(module: str, call: str) -> None:
+    """`.venv/bin/vaopd` called by its path, as launch scripts do: nothing is activated."""
+    scripts = sysconfig.get_path("scripts")
+    code = FIND.format(module=module, call=call)
+    found = subprocess.check_output([sys.executable, "-c", code, scripts], text=True, env={"PATH": "/usr/bin"})
+    assert found.split()[-3:] == [f"{scripts}/vaopd", "0", "1"]
+
+
+def test_a_persons_own_sampler_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VLLM_USE_FLASHINFER_SAMPLER", "1")
+    prepare_environment()
+    assert os.environ["VLLM_USE_FLASHINFER_SAMPLER"] == worker_environment()["VLLM_USE_FLASHINFER_SAMPLER"] == "1"

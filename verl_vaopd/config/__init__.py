@@ -6,7 +6,7 @@ Imports neither torch nor verl, so that a mistake is reported in seconds.
 from verl_vaopd.config.cautions import cautions
 from verl_vaopd.config.composition import compose
 from verl_vaopd.config.errors import ConfigError, Problem
-from verl_vaopd.config.groups import gpu_names, with_default_groups
+from verl_vaopd.config.groups import with_default_groups
 from verl_vaopd.config.paths import recipes_dir
 from verl_vaopd.config.validation import validate
 
@@ -15,7 +15,6 @@ __all__ = [
     "Problem",
     "cautions",
     "compose",
-    "gpu_names",
     "recipes_dir",
     "validate",
     "with_default_groups",

@@ -12,8 +12,8 @@ from verl_vaopd.config.errors import ConfigError, Problem
 PACKAGE_DIR = Path(__file__).resolve().parents[1]
 CONFIG_DIR = PACKAGE_DIR / "config"
 ASSETS_DIR = PACKAGE_DIR / "assets"
-GROUPS = ("method", "student", "teacher", "dataset", "hardware", "weighting")
-DEFAULTED_GROUPS = ("method", "weighting")
+GROUPS = ("method", "student", "teacher", "dataset", "hardware", "attention", "weighting")
+DEFAULTED_GROUPS = ("method", "attention", "weighting")
 """Those that vaopd.yaml chooses an option of."""
 
 

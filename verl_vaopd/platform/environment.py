@@ -1,6 +1,10 @@
-"""Environment variables of the CPU stack: the driver, Ray's workers, vLLM's servers and engine cores."""
+"""Environment variables of every process: the driver, Ray's workers, vLLM's servers and engine cores.
+
+Processes of this machine inherit them; Ray's workers, on other nodes too, get `worker_environment` by runtime_env.
+"""
 
 import os
+import sysconfig
 
 _PLATFORM_VARIABLE = "VERL_PLATFORM"  # read by verl/plugin/platform/platform_manager.py:113
 
@@ -8,6 +12,29 @@ _PLATFORM_VARIABLE = "VERL_PLATFORM"  # read by verl/plugin/platform/platform_ma
 def is_cpu() -> bool:
     """Whether this process was told to run verl on the CPU (``VERL_PLATFORM=cpu``)."""
     return os.environ.get(_PLATFORM_VARIABLE, "").strip().lower() == "cpu"
+
+
+def prepare_environment() -> None:
+    """Have this process and those it starts find the programs of this environment; before vLLM is imported."""
+    scripts = sysconfig.get_path("scripts")
+    path = os.environ.get("PATH", os.defpath)
+    if scripts not in path.split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([scripts, path])
+    for name, value in _SETTINGS.items():
+        os.environ.setdefault(name, value)
+
+
+def worker_environment() -> dict[str, str]:
+    """The same for the `env_vars` of Ray's runtime_env; Ray puts the node's own PATH in the place of `${PATH}`."""
+    path = os.pathsep.join([sysconfig.get_path("scripts"), "${PATH}"])
+    return {"PATH": path, **{name: os.environ.get(name, value) for name, value in _SETTINGS.items()}}
+
+
+_SETTINGS = {
+    # vLLM's default on CUDA is FlashInfer's sampler, which is compiled when it is first used: with nvcc and `ninja`.
+    "VLLM_USE_FLASHINFER_SAMPLER": "0",
+}
+"""A person's own value wins."""
 
 
 def use_cpu(wanted: bool) -> None:

@@ -25,7 +25,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.data.generated import GENERATED, generate
-from verl_vaopd.platform import use_cpu, verify_registration
+from verl_vaopd.platform import prepare_environment, use_cpu, verify_registration
 from verl_vaopd.runs.checkpoints import BEST
 from verl_vaopd.runs.events import EventLog
 from verl_vaopd.runs.parent_watch import watch_parent
@@ -97,6 +97,7 @@ def log_to(path: Path) -> None:
 
 def set_environment(config: DictConfig, run_dir: Path) -> None:
     """Variables of all processes; before torch, Ray, verl or vLLM is imported."""
+    prepare_environment()
     use_cpu(config.trainer.device == "cpu")
     os.environ["TENSORBOARD_DIR"] = str(run_dir / "tensorboard")
     # verl's file tracker truncates its file: every launch gets its own.

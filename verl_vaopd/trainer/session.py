@@ -14,6 +14,8 @@ from omegaconf import DictConfig, OmegaConf
 from ray.util.placement_group import remove_placement_group
 from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
 
+from verl_vaopd.platform import worker_environment
+
 if TYPE_CHECKING:
     from verl_vaopd.trainer.trainer import DistillationTrainer
 
@@ -87,14 +89,18 @@ def require_own_queue() -> None:
 
 def ray_options(config: DictConfig, runtime_env: dict[str, Any]) -> dict[str, Any]:
     """Arguments of ray.init. Without an address a cluster of our own is started, even if another one is running."""
-    options = OmegaConf.merge(
-        {"runtime_env": runtime_env},
-        {"runtime_env": {"env_vars": {"TRANSFER_QUEUE_ENABLE": "1"}}},
-        config.ray_kwargs.ray_init,
+    options = OmegaConf.to_container(
+        OmegaConf.merge(
+            {"runtime_env": runtime_env},
+            {"runtime_env": {"env_vars": {"TRANSFER_QUEUE_ENABLE": "1"}}},
+            config.ray_kwargs.ray_init,
+        )
     )
-    if options.address is None:
-        options.address = "local"
-    return OmegaConf.to_container(options)
+    if options["address"] is None:
+        options["address"] = "local"
+    # Not in the merge, which would take `${PATH}` for a key of the configuration.
+    options["runtime_env"]["env_vars"] = worker_environment() | options["runtime_env"]["env_vars"]
+    return options
 
 
 def release(trainer: DistillationTrainer | None) -> None:

@@ -96,8 +96,14 @@ def _next_multiple(prompts: int, siblings: int, ranks: int) -> int:
 
 def _check_lengths(cfg: DictConfig, findings: Findings) -> None:
     prompt, response = cfg.data.max_prompt_length, cfg.data.max_response_length
-    findings.require_range("data.max_prompt_length", prompt, "at least 1 token", prompt >= 1, 8192)
-    findings.require_range("data.max_response_length", response, "at least 1 token", response >= 1, 4096)
+    for key, length in (("data.max_prompt_length", prompt), ("data.max_response_length", response)):
+        findings.require(
+            length >= 1,
+            f"{key} is out of range",
+            got=length,
+            expected="at least 1 token",
+            fix=f"leave {key} alone: it fits the data set",
+        )
     longest = longest_rollout(cfg)
     rollout = cfg.actor_rollout_ref.rollout
     findings.require(

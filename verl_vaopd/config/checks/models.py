@@ -15,6 +15,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from verl_vaopd.config.errors import ConfigError, Findings, Problem, listing
+from verl_vaopd.config.following import longest_rollout
 from verl_vaopd.config.paths import ASSETS_DIR
 from verl_vaopd.data.generated import EMBEDDED
 
@@ -37,7 +38,7 @@ def check_models(cfg: DictConfig, findings: Findings) -> None:
         "student and teacher do not read the same tokens",
         got=f"student.path={cfg.student.path}, teacher.path={cfg.teacher.path}",
         expected="both or neither of the tiny models, which have a tokenizer of their own",
-        fix="student=tiny teacher=tiny, or e.g. student=2b teacher=8b",
+        fix=f"e.g. student=2b teacher=8b, or student=tiny teacher=tiny dataset={EMBEDDED}",
     )
     if fit and student is not None and teacher is not None:
         findings.problems += compatibility_problems(student, teacher)
@@ -62,16 +63,21 @@ def compatibility_problems(student: Path, teacher: Path) -> list[Problem]:
 
 
 def _check_positions(cfg: DictConfig, paths: dict[str, Path], findings: Findings) -> None:
-    longest = cfg.data.max_prompt_length + cfg.data.max_response_length
+    positions: dict[str, int | None] = {}
     for role, path in paths.items():
         config = _read(path / "config.json")
-        positions = config.get("text_config", config).get("max_position_embeddings")
+        positions[role] = config.get("text_config", config).get("max_position_embeddings")
+    longest = longest_rollout(cfg)
+    least = min((number for number in positions.values() if number is not None), default=longest)
+    response = min(cfg.data.max_response_length, least // 2)
+    shorter = f"data.max_prompt_length={least - response} data.max_response_length={response}"
+    for role, number in positions.items():
         findings.require(
-            positions is None or positions >= longest,
+            number is None or number >= longest,
             f"the longest rollout does not fit into the {role}",
-            got=f"{path}: max_position_embeddings={positions}",
+            got=f"{paths[role]}: max_position_embeddings={number}",
             expected=f"at least data.max_prompt_length + data.max_response_length = {longest}",
-            fix="shorter lengths, or a model for longer texts",
+            fix=f"{shorter}, or a model for longer texts",
         )
 
 

@@ -70,7 +70,7 @@ def _check_generated_sizes(cfg: DictConfig, findings: Findings) -> None:
             f"dataset.{key} is too small",
             got=dataset[key],
             expected=f"at least {least} ({why})",
-            fix=f"dataset.{key}={max(least, 1)}",
+            fix=f"leave dataset.{key} alone: it follows what is asked for",
         )
         for key, least, why in (
             ("num_train", prompts, "data.train_batch_size"),
