@@ -224,7 +224,9 @@ class CheckpointConfig:
     """Checkpoints. A validated step can become `best` only if it was saved."""
 
     every: int = option(50, "Steps between two checkpoints; the last step is always saved. -1: no checkpoints.")
-    keep: int | None = option(None, "How many of the latest to keep; null: all.", at_least=1)
+    keep: int | None = option(
+        2, "How many of the newest to keep, besides the best; null: all of them.", at_least=1, nullable=True
+    )
 
 
 @dataclass

@@ -217,8 +217,7 @@ class DistillationTrainer(PPOTrainerSync):
             self.events.write("warning", text=f"{missing} held-out samples failed at step {self.global_steps}")
         rest = {"other_splits": {split: summaries[split] for split in others}} if others else {}
         self.events.write("validation", step=self.global_steps, **summaries[first], **rest)
-        link_best(self.checkpoints_dir, validations(self.events.path))
-        self._prune_checkpoints()
+        self._select_checkpoints()
         patience = self.config.validation.patience
         if patience is not None and out_of_patience(validations(self.events.path), patience):
             self.events.write(
@@ -247,6 +246,7 @@ class DistillationTrainer(PPOTrainerSync):
             self.actor_rollout_wg.save_teacher(str(self.checkpoints_dir / f"global_step_{self.global_steps}"))
         mark_complete(self.checkpoints_dir / f"global_step_{self.global_steps}")
         self.events.write("checkpoint", step=self.global_steps)
+        self._select_checkpoints()
 
     def _load_checkpoint(self) -> None:
         """Continue from the last checkpoint that is complete, whatever verl's own pointer file says."""
@@ -259,8 +259,12 @@ class DistillationTrainer(PPOTrainerSync):
         if latest is not None and self.global_steps in done:
             self.config.trainer.val_before_train = False
 
-    def _prune_checkpoints(self) -> None:
-        """Keep the newest `checkpoint.keep` and the best; runs after validation, when the best is known."""
+    def _select_checkpoints(self) -> None:
+        """Link the best, then keep it and the newest `checkpoint.keep`: after saving, and after validating.
+
+        The link comes first also after saving: a kill may have come between a validation and its link.
+        """
+        link_best(self.checkpoints_dir, validations(self.events.path))
         keep = self.config.checkpoint.keep
         if keep is not None:
             prune(self.checkpoints_dir, keep)
