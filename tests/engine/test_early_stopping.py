@@ -32,7 +32,7 @@ class Steps(DistillationTrainer):
         self.config, self.events, self.accuracies = config, events, iter(accuracies)
         self.checkpoints_dir = events.path.parent / "checkpoints"
         self.dump = SimpleNamespace(write=lambda *_: None)
-        self.objective = Objective.from_config(config)
+        self.objective, self.val_dataset = Objective.from_config(config), range(4)
         self.global_steps, self.total_training_steps, self.steps_per_epoch = 0, 12, 100
         self.trained: list[int] = []
 

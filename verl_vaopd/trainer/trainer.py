@@ -35,7 +35,12 @@ from verl_vaopd.trainer import rows
 from verl_vaopd.trainer.placement import POOL_NAME, TeacherGroup
 from verl_vaopd.trainer.reporting import dump_rows, end_tokens, reported, step_metrics
 from verl_vaopd.trainer.rollouts import Rollouts
-from verl_vaopd.trainer.selection import informative_positions, keep_first_of_each_split, out_of_patience
+from verl_vaopd.trainer.selection import (
+    dumped_questions,
+    informative_positions,
+    keep_first_of_each_split,
+    out_of_patience,
+)
 from verl_vaopd.trainer.validation import Validation
 from verl_vaopd.trainer.weighing import SOURCES, measure, weigh
 
@@ -102,7 +107,7 @@ class DistillationTrainer(PPOTrainerSync):
             batch, _ = self.replay_buffer.sample(
                 global_steps=self.global_steps, partition_id="train", batch_size=sample_batch_size
             )
-            rows.require_rollouts(batch)
+            rows.require_rollouts(len(batch))
             self.on_sample_end()
         batch = self._leave_out_prompts(batch)
         # Balancing may append padding rows and reorders: whatever is per token comes after it.
@@ -206,7 +211,7 @@ class DistillationTrainer(PPOTrainerSync):
     # ---- validation and checkpoints
 
     def _validate(self) -> dict[str, float]:
-        self.events.write("phase", name="validating")
+        self._report_validated(0)
         validated = self._validation().run(self.global_steps)
         summaries = validated.summaries
         first, *others = summaries
@@ -238,7 +243,12 @@ class DistillationTrainer(PPOTrainerSync):
             eos_token_ids=self.eos_token_ids,
             objective=self.objective,
             config=self.config,
+            dumped_questions=dumped_questions(self.val_dataset, self.config),
+            report=self._report_validated,
         )
+
+    def _report_validated(self, done: int) -> None:
+        self.events.write("phase", name="validating", done=done, total=len(self.val_dataset))
 
     def _save_checkpoint(self) -> None:
         super()._save_checkpoint()
