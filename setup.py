@@ -80,6 +80,7 @@ setup(
         "omegaconf>=2.3,<2.4",
         "pandas",
         "pillow",
+        "psutil",
         "pyarrow>=19.0",
         "safetensors",
         "tensorboard",

@@ -34,6 +34,7 @@ class Steps(DistillationTrainer):
         self.dump = SimpleNamespace(write=lambda *_: None)
         self.objective, self.val_dataset = Objective.from_config(config), range(4)
         self.global_steps, self.total_training_steps, self.steps_per_epoch = 0, 12, 100
+        self.checkpoint_manager = SimpleNamespace(update_weights=lambda *_: None)
         self.trained: list[int] = []
 
     def step(self, metrics: Any, timing_raw: Any) -> KVBatchMeta:
@@ -53,8 +54,6 @@ class Steps(DistillationTrainer):
     def on_train_end(self) -> None: ...
     def on_validate_begin(self) -> None: ...
     def on_validate_end(self) -> None: ...
-    def on_step_begin(self) -> None: ...
-    def on_step_end(self) -> None: ...
     def _consume_sync_metrics(self) -> dict[str, Any]:
         return {}
 

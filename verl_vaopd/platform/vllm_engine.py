@@ -19,16 +19,15 @@ def start_engine(**options: Any) -> LLM:
     from vllm import LLM
 
     engine = LLM(worker_extension_cls=f"{TokenMask.__module__}.{TokenMask.__qualname__}", **options)
-    config = engine.llm_engine.vllm_config.model_config.hf_config
-    placeholders = [getattr(config, f"{kind}_token_id", None) for kind in ("image", "video")]
-    engine.collective_rpc(
-        "refuse_tokens",
-        kwargs={
-            "num_tokens": len(engine.get_tokenizer()),
-            "placeholders": [token_id for token_id in placeholders if token_id is not None],
-        },
-    )
+    placeholders = placeholder_ids(engine.llm_engine.vllm_config.model_config.hf_config)
+    engine.collective_rpc("refuse_tokens", args=(len(engine.get_tokenizer()), placeholders))
     return engine
+
+
+def placeholder_ids(config: Any) -> list[int]:
+    """Ids that stand for an image or a video, by a transformers configuration; none of a model of text."""
+    found = (getattr(config, f"{kind}_token_id", None) for kind in ("image", "video"))
+    return [token_id for token_id in found if token_id is not None]
 
 
 class TokenMask:

@@ -38,8 +38,8 @@ KINDS: dict[str, tuple[str, ...]] = {
 OPTIONAL: dict[str, tuple[str, ...]] = {
     # How much of the stage is done.
     "phase": ("done", "total"),
-    # Visual advantage, where it was computed; the same fields of further splits, by split.
-    "validation": ("mean_va", "mean_va_low", "mean_va_high", "other_splits"),
+    # Visual advantage, where it was computed; the same fields of further splits, by split; metrics: {name: float}.
+    "validation": ("mean_va", "mean_va_low", "mean_va_high", "other_splits", "metrics"),
 }
 
 
