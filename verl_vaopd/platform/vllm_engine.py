@@ -34,9 +34,9 @@ class TokenMask:
     """What vLLM's workers are extended by: ids that have no token, and placeholders without an image, get no chance.
 
     verl does the same to its rollouts, before their first weights (verl 0.9.1:
-    workers/rollout/vllm_rollout/vllm_async_server.py:500). It is done to the logits, where it costs nothing, since
-    vLLM 0.24 builds a `logit_bias` of 267 ids anew for all requests whenever one of them ends, and refuses it and
-    logits processors together with speculative decoding.
+    workers/rollout/vllm_rollout/vllm_async_server.py:500). It is done to the logits, where it costs nothing: vLLM's V1
+    model runner builds a `logit_bias`, here of 269 ids, anew for all requests whenever one of them ends, and vLLM
+    refuses it, and logits processors, together with speculative decoding.
     """
 
     model_runner: Any
