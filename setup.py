@@ -81,6 +81,7 @@ setup(
         "openpyxl",
         "pandas",
         "pillow",
+        "psutil",
         "pyarrow>=19.0",
         "safetensors",
         "tensorboard",

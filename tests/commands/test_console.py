@@ -30,6 +30,10 @@ def step(number, time, total=3):
     return {"kind": "step", "time": time, "step": number, "total": total, "metrics": METRICS}
 
 
+def validating(time, done):
+    return {"kind": "phase", "time": time, "name": "validating", "done": done, "total": 200}
+
+
 def render(*events, stream=None):
     stream = stream or io.StringIO()
     console = Console(stream, Clock())
@@ -64,11 +68,32 @@ def test_phases_say_when_they_began():
     assert text == "[   3 s] starting Ray\n[  61 s] loading student\n"
 
 
+def test_a_file_gets_the_progress_of_a_validation_every_half_minute():
+    events = [validating(100.0 + 12 * number, 16 * number) for number in range(7)]
+    assert render(*events) == "[   0 s] validating\n[  36 s] validating 48/200\n[  72 s] validating 96/200\n"
+
+
+def test_a_terminal_gets_the_progress_of_a_validation_in_its_live_line():
+    stream, clock = Terminal(), Clock()
+    console = Console(stream, clock)
+    for done in (0, 64):
+        console.show(validating(100.0, done))
+        clock.now += 60
+        console.tick()
+    assert stream.getvalue().count("validating\n") == 1
+    assert "validating ... 60 s" in stream.getvalue() and "validating 64/200 ... 120 s" in stream.getvalue()
+
+
 def test_seconds_are_those_since_the_step_before_validation_included():
     lines = render(
-        {"kind": "phase", "time": 100.0, "name": "training"}, step(1, 102.0), validation(2, 0.3), step(2, 109.5)
+        {"kind": "phase", "time": 100.0, "name": "training"},
+        step(1, 102.0),
+        validating(104.0, 0),
+        validating(108.0, 8),
+        validation(2, 0.3),
+        step(2, 109.5),
     ).splitlines()
-    assert lines[1].endswith("| 2.0 s")
+    assert lines[1].endswith("| 2.0 s") and len(lines) == 3
     assert lines[2].endswith("| 7.5 s")
 
 

@@ -1,7 +1,8 @@
 """Real runs through verl, vLLM and Ray on the CPU, shared by all end-to-end tests.
 
 One training process runs VA-OPD (colocated teacher), Standard OPD (teacher pool) and a greedy reference run one after
-the other; importing is shared, and nothing is mocked.
+the other; importing is shared, and nothing is mocked. Standard OPD's student has a head with more rows than tokens, and
+its validation is asked in three batches.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ import pyarrow as pa
 import pytest
 from omegaconf import DictConfig
 
+import verl_vaopd
+from tests.e2e.wide_head import widen
 from verl_vaopd.config import compose, validate
+from verl_vaopd.platform import activate
 from verl_vaopd.runs import events, run_dir
 from verl_vaopd.runs.token_dump import read_dumps
 
@@ -43,7 +47,9 @@ SMALL = [
     "actor_rollout_ref.actor.optim.lr_warmup_steps_ratio=0.0",
     "trainer.total_training_steps=4",
 ]
-GREEDY = ["actor_rollout_ref.rollout.temperature=0.0", "actor_rollout_ref.rollout.top_p=1.0"]
+GREEDY_VALIDATION = "validation.temperature=0.0"
+GREEDY = ["actor_rollout_ref.rollout.temperature=0.0", "actor_rollout_ref.rollout.top_p=1.0", GREEDY_VALIDATION]
+STUDENT = Path(verl_vaopd.__file__).parent / "assets" / "tinygeo" / "student"
 
 
 @dataclass
@@ -87,12 +93,16 @@ def work_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def runs(work_dir: Path) -> dict[str, Run]:
     """`vaopd`, `opd` (with the teacher on a pool of its own) and `greedy`, trained to their ends in one process."""
+    activate()
     jobs = {
         "vaopd": prepared(work_dir, "run.name=vaopd", "method=vaopd"),
         "opd": prepared(
             work_dir,
             "run.name=opd",
             "method=opd",
+            f"student.path={widen(STUDENT, work_dir / 'wide')}",
+            "validation.prompts_per_batch=3",
+            GREEDY_VALIDATION,
             "teacher.placement=pool",
             "teacher.n_gpus=1",
             "trainer.total_training_steps=3",

@@ -13,6 +13,7 @@ from verl_vaopd.evaluation.sources import local_vllm
 
 num_processed = 0
 cached_tokens: list[int] = []
+sampled: set[int] = set()
 
 
 def count() -> None:
@@ -28,6 +29,7 @@ def count() -> None:
 
     def counted_responses(request: Any, output: Any) -> Any:
         cached_tokens.append(output.num_cached_tokens)
+        sampled.update(token_id for completion in output.outputs for token_id in completion.token_ids)
         return responses(request, output)
 
     Qwen2VLImageProcessor.preprocess = counted_preprocess
@@ -45,7 +47,8 @@ def main(argv: list[str]) -> int:
     local_vllm.VllmSource.responses = counted
     code = evaluate.main(argv)
     out = next(Path(word.removeprefix("out=")) for word in argv if word.startswith("out="))
-    (out / "counts.json").write_text(json.dumps({"num_processed": num_processed, "cached_tokens": cached_tokens}))
+    counts = {"num_processed": num_processed, "cached_tokens": cached_tokens, "sampled": sorted(sampled)}
+    (out / "counts.json").write_text(json.dumps(counts))
     return code
 
 

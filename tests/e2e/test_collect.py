@@ -1,4 +1,7 @@
-"""`vaopd collect` for real: vLLM on the CPU samples the tiny teacher, is killed, goes on, and keeps what is right."""
+"""`vaopd collect` for real: vLLM on the CPU samples the tiny teacher, is killed, goes on, and keeps what is right.
+
+The teacher's head has more rows than there are tokens, and would sample these alone.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,9 @@ import pyarrow.parquet as pq
 import pytest
 from transformers import AutoTokenizer
 
+import verl_vaopd
 from tests.e2e.conftest import overrides_in
+from tests.e2e.wide_head import require_only_tokens, widen
 from verl_vaopd.config import compose
 from verl_vaopd.data.stored import StoredResponses
 from verl_vaopd.platform import activate
@@ -22,6 +27,7 @@ from verl_vaopd.platform import activate
 pytestmark = pytest.mark.e2e
 
 NUM_PROMPTS, NUM_SAMPLES, KEEP, NUM_PARTS = 12, 4, 2, 4
+TEACHER = Path(verl_vaopd.__file__).parent / "assets" / "tinygeo" / "teacher"
 SCRIPT = """
 import sys
 from verl_vaopd.config import compose
@@ -44,6 +50,7 @@ class Job:
     @property
     def overrides(self) -> list[str]:
         settings = {
+            "teacher.path": self.root / "teacher",
             "dataset.num_train": NUM_PROMPTS,
             "collect.path": self.path,
             "collect.n": NUM_SAMPLES,
@@ -77,6 +84,8 @@ def whole(work_dir: Path) -> Job:
     """A collection that nothing interrupted, of a training file of its own."""
     job = Job(work_dir / "collect", "whole")
     job.root.mkdir()
+    activate()
+    widen(TEACHER, job.root / "teacher")
     job.run()
     return job
 
@@ -100,11 +109,11 @@ def test_a_killed_collection_goes_on_to_the_same_responses(whole: Job) -> None:
 
 def test_kept_responses_are_right(whole: Job) -> None:
     """Checked without the code that kept them: the question's answer, the tokenizer's text and end token."""
-    activate()
     cfg = compose(whole.overrides)
     tokenizer = AutoTokenizer.from_pretrained(cfg.teacher.path)
     questions = pq.read_table(Path(cfg.dataset.root) / "train.parquet").to_pylist()
     rows = whole.table().to_pylist()
+    require_only_tokens({token_id for row in rows for ids in row["responses"] for token_id in ids}, TEACHER)
     assert [row["index"] for row in rows] == [str(question["extra_info"]["index"]) for question in questions]
     for row, question in zip(rows, questions, strict=True):
         assert len(row["responses"]) == len(row["texts"]) <= KEEP

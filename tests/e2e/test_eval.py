@@ -1,4 +1,7 @@
-"""`vaopd eval` for real: vLLM on the CPU answers tinygeo eight times, is killed, goes on, and the table is made."""
+"""`vaopd eval` for real: vLLM on the CPU answers tinygeo eight times, is killed, goes on, and the table is made.
+
+The model's head has more rows than there are tokens.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ import pytest
 from transformers import AutoTokenizer
 
 import verl_vaopd
+from tests.e2e.wide_head import require_only_tokens, widen
 from verl_vaopd.data.tinygeo.dataset import write_dataset
 from verl_vaopd.platform import activate
 
@@ -45,7 +49,7 @@ class Evaluation:
 
     def start(self) -> subprocess.Popen[bytes]:
         words = {
-            "model": STUDENT,
+            "model": self.root / "student",
             "benchmarks": "tinygeo",
             "data": self.root / "data",
             "out": self.out,
@@ -78,6 +82,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Evaluation:
     """An evaluation that nothing interrupted."""
     activate()
     root = tmp_path_factory.mktemp("eval")
+    widen(STUDENT, root / "student")
     tokenizer = AutoTokenizer.from_pretrained(STUDENT)
     write_dataset(
         root / "data" / "tinygeo", seed=0, num_train=1, num_validation=1, num_test=NUM_QUESTIONS, tokenizer=tokenizer
@@ -111,6 +116,10 @@ def test_an_image_is_processed_once_and_a_prompt_shared_by_its_samples(whole: Ev
     # vLLM tells it of the sample that ended last, which may be the one that the others took the prompt from.
     assert len(counts["cached_tokens"]) == NUM_QUESTIONS
     assert sum(num >= BLOCK for num in counts["cached_tokens"]) > NUM_QUESTIONS / 2
+
+
+def test_only_tokens_are_sampled(whole: Evaluation) -> None:
+    require_only_tokens(json.loads((whole.out / "counts.json").read_text())["sampled"], STUDENT)
 
 
 def test_speed_is_kept(whole: Evaluation) -> None:

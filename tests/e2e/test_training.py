@@ -13,9 +13,11 @@ import torch
 from PIL import Image
 
 from tests.conftest import TRAINING
-from tests.e2e.conftest import NUM_PROMPTS, NUM_SIBLINGS, Run
+from tests.e2e.conftest import NUM_PROMPTS, NUM_SIBLINGS, STUDENT, Run
+from tests.e2e.wide_head import require_only_tokens
 from verl_vaopd.platform import activate
 from verl_vaopd.runs import metric_names
+from verl_vaopd.runs.validation_samples import read_samples
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group(TRAINING), pytest.mark.timeout(1800)]
 
@@ -79,6 +81,40 @@ def test_validation_and_best_checkpoint(runs: dict[str, Run]) -> None:
     best = max(validations[1:], key=lambda event: event["accuracy"])["step"]
     assert (run.path / "checkpoints" / "best").resolve().name == f"global_step_{best}"
     assert runs["opd"].validations[-1]["mean_va"] > 0  # scored on held-out questions whatever the method
+
+
+def test_a_validation_in_batches_is_as_one(runs: dict[str, Run]) -> None:
+    """Two runs ask the same student greedily: eight questions at once, and in batches of three."""
+    whole, parts = (read_samples(runs[name].path, 0).to_pylist() for name in ("greedy", "opd"))
+    close = ("mean_va", "entropy")
+    assert [{k: v for k, v in row.items() if k not in close} for row in parts] == [
+        {k: v for k, v in row.items() if k not in close} for row in whole
+    ]
+    assert [row["mean_va"] for row in parts] == pytest.approx([row["mean_va"] for row in whole], abs=1e-5)
+    for name in ("accuracy", "accuracy_low", "mean_va", "mean_va_high"):
+        assert runs["opd"].validations[0][name] == pytest.approx(runs["greedy"].validations[0][name], abs=1e-5)
+    columns = ("question_id", "rollout_index", "token_ids")
+    dumped = [
+        [tuple(row[c] for c in columns) for row in runs[name].dump("heldout").to_pylist() if row["step"] == 0]
+        for name in ("greedy", "opd")
+    ]
+    assert dumped[0] == dumped[1] and len(dumped[0]) == 6
+
+
+def test_rollouts_hold_only_tokens(runs: dict[str, Run]) -> None:
+    rows = [row for split in ("train", "heldout") for row in runs["opd"].dump(split).to_pylist()]
+    require_only_tokens({token_id for row in rows for token_id in row["token_ids"]}, STUDENT)
+
+
+def test_memory_of_every_validation_and_step(runs: dict[str, Run]) -> None:
+    of_validations = [event["metrics"] for event in runs["vaopd"].validations]
+    assert all(metrics.keys() == metric_names.VALIDATION_METRICS.keys() for metrics in of_validations)
+    of_steps = [event["metrics"] for event in runs["vaopd"].steps]
+    for phase, found in (("validation", of_validations), ("step", of_steps)):
+        for metrics in found:
+            got = {kind: metrics[f"perf/{phase}/{kind}_memory_gb"] for kind in metric_names.MEMORY}
+            # Every process has imported torch; student, teacher and vLLM are the workers.
+            assert got["queue"] > 0.1 and 0.1 < got["driver"] < got["worker"] < got["total"] < 64
 
 
 def test_every_run_directory_says_what_ran(runs: dict[str, Run]) -> None:

@@ -1,4 +1,7 @@
-"""verl's own loop ends where held-out accuracy no longer rises, and the last step is a validated and saved one."""
+"""verl's own loop ends where held-out accuracy no longer rises, and the last step is a validated and saved one.
+
+Of all checkpoints the best and the newest are left.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from transfer_queue import KVBatchMeta
 from verl.trainer.ppo.v1 import trainer_base
 
 from verl_vaopd.config import compose
-from verl_vaopd.runs.checkpoints import checkpoint_path, mark_complete
+from verl_vaopd.config.objective import Objective
+from verl_vaopd.runs.checkpoints import checkpoint_path, complete_steps
 from verl_vaopd.runs.events import EventLog
 from verl_vaopd.trainer import trainer as trainer_module
 from verl_vaopd.trainer.trainer import DistillationTrainer
@@ -28,18 +32,14 @@ class Steps(DistillationTrainer):
         self.config, self.events, self.accuracies = config, events, iter(accuracies)
         self.checkpoints_dir = events.path.parent / "checkpoints"
         self.dump = SimpleNamespace(write=lambda *_: None)
+        self.objective, self.val_dataset = Objective.from_config(config), range(4)
         self.global_steps, self.total_training_steps, self.steps_per_epoch = 0, 12, 100
+        self.checkpoint_manager = SimpleNamespace(update_weights=lambda *_: None)
         self.trained: list[int] = []
 
     def step(self, metrics: Any, timing_raw: Any) -> KVBatchMeta:
         self.trained.append(self.global_steps)
         return KVBatchMeta(partition_id="train", keys=[], tags=[])
-
-    def _save_checkpoint(self) -> None:
-        path = checkpoint_path(self.checkpoints_dir, self.global_steps)
-        path.mkdir(parents=True)
-        (path / "data.pt").write_bytes(b"x")
-        mark_complete(path)
 
     def _validation(self) -> Any:
         found = Validated(summaries={"validation": {"accuracy": next(self.accuracies), **COUNTS}})
@@ -54,26 +54,37 @@ class Steps(DistillationTrainer):
     def on_train_end(self) -> None: ...
     def on_validate_begin(self) -> None: ...
     def on_validate_end(self) -> None: ...
-    def on_step_begin(self) -> None: ...
-    def on_step_end(self) -> None: ...
     def _consume_sync_metrics(self) -> dict[str, Any]:
         return {}
 
 
+def write_files(trainer: Steps) -> None:
+    """What is left of verl's saving."""
+    path = checkpoint_path(trainer.checkpoints_dir, trainer.global_steps)
+    path.mkdir(parents=True)
+    (path / "data.pt").write_bytes(b"x")
+
+
 @pytest.mark.parametrize(
-    ("patience", "last_step", "best"),
-    [(None, 12, 10), (1, 6, 4), (2, 8, 4)],
+    ("patience", "last_step", "best", "keep", "kept"),
+    [
+        ("null", 12, 10, None, [10, 12]),
+        ("null", 12, 10, "null", [2, 4, 6, 8, 10, 12]),
+        (1, 6, 4, None, [4, 6]),
+        (2, 8, 4, None, [4, 6, 8]),
+        (2, 8, 4, 1, [4, 8]),
+    ],
 )
-def test_training_stops_with_the_patience(tmp_path, monkeypatch, patience, last_step, best):
+def test_training_stops_with_the_patience(tmp_path, monkeypatch, patience, last_step, best, keep, kept):
     """Accuracies at steps 0, 2, ...: 4 is the best of the first five, and 10 better still."""
     for name in ("SkipManager", "Tracking", "ValidationGenerationsLogger", "DapoFilteredRewardTableLogger"):
         stand_in = SimpleNamespace(init=lambda *_: None, set_step=lambda *_: None, log=lambda **_: None)
         monkeypatch.setattr(trainer_base, name, stand_in if name == "SkipManager" else lambda *_, _s=stand_in, **__: _s)
     monkeypatch.setattr(trainer_base.tq, "kv_clear", lambda **_: None)
-
+    monkeypatch.setattr(trainer_base.PPOTrainer, "_save_checkpoint", write_files)
     monkeypatch.setattr(trainer_module, "write_samples", lambda *_: None)
-    stopping = f"validation.patience={'null' if patience is None else patience}"
-    config = compose([*TINY, *SCHEDULE, stopping, f"run.dir={tmp_path}"])
+    keeping = [] if keep is None else [f"checkpoint.keep={keep}"]
+    config = compose([*TINY, *SCHEDULE, f"validation.patience={patience}", *keeping, f"run.dir={tmp_path}"])
     with EventLog(tmp_path / "events.jsonl") as events:
         trainer = Steps(config, events, [0.1, 0.3, 0.5, 0.4, 0.5, 0.9, 0.2])
         trainer.fit(agent_loop_manager=None)
@@ -81,4 +92,5 @@ def test_training_stops_with_the_patience(tmp_path, monkeypatch, patience, last_
     assert trainer.total_training_steps == last_step
     assert checkpoint_path(trainer.checkpoints_dir, last_step).is_dir()
     assert (trainer.checkpoints_dir / "best").resolve().name == f"global_step_{best}"
-    assert ("stopped early" in events.path.read_text()) == (patience is not None)
+    assert complete_steps(trainer.checkpoints_dir) == kept
+    assert ("stopped early" in events.path.read_text()) == (patience != "null")

@@ -18,6 +18,7 @@ import pytest
 
 import verl_vaopd
 from tests.engine import harness
+from verl_vaopd.platform.vllm_engine import placeholder_ids
 
 PACKAGE = Path(verl_vaopd.__file__).parent
 TRAINER = "verl.trainer.ppo.v1.trainer_sync:PPOTrainerSync"
@@ -36,6 +37,8 @@ METHODS: list[tuple[str, str, dict[str, str]]] = [
             "get_llm_client": "(self)",
             "get_reward_handles": "(self)",
             "on_sample_end": "(self)",
+            "on_step_begin": "(self)",
+            "on_step_end": "(self)",
             "_setup": "(self)",
             "_init_resource_pool_mgr": "(self)",
             "_init_tokenizer": "(self)",
@@ -229,6 +232,19 @@ def test_queue_metadata():
     from transfer_queue import KVBatchMeta
 
     assert list(signature(KVBatchMeta).parameters) == ["keys", "tags", "partition_id", "fields", "extra_info"]
+
+
+def test_ids_that_are_never_sampled():
+    """platform/vllm_engine.py refuses in collect and eval what verl refuses in the rollouts."""
+    from transformers import AutoConfig, AutoProcessor
+    from verl.workers.rollout.utils import get_vision_placeholder_token_ids
+    from verl.workers.rollout.vllm_rollout.vllm_async_server import vLLMHttpServer
+
+    path = PACKAGE / "assets" / "tinygeo" / "student"
+    ours = placeholder_ids(AutoConfig.from_pretrained(path))
+    assert ours == get_vision_placeholder_token_ids(AutoProcessor.from_pretrained(path)) and len(ours) == 2
+    source = inspect.getsource(vLLMHttpServer.run_server)
+    assert 'method="monkey_patch_model"' in source and '"vocab_size": len(self.model_config.tokenizer)' in source
 
 
 def test_padding_rows(batch):

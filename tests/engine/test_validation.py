@@ -1,4 +1,6 @@
-"""One pass over held-out questions: who is called in which order, and what becomes of a rollout that failed."""
+"""One pass over held-out questions: who is called in which order, what becomes of a rollout that failed, and that all
+is the same in several batches.
+"""
 
 import math
 from types import SimpleNamespace
@@ -13,17 +15,20 @@ from transfer_queue import KVBatchMeta
 
 from verl_vaopd.algorithms.divergences import ReverseKL
 from verl_vaopd.algorithms.measuring import Measuring
+from verl_vaopd.algorithms.weightings.masked import Masked
+from verl_vaopd.algorithms.weightings.visual_advantage import VisualAdvantage
+from verl_vaopd.algorithms.weightings.weighting import Weighting
 from verl_vaopd.config.objective import Objective
+from verl_vaopd.engine.nested import nest
 from verl_vaopd.runs.validation_samples import SCHEMA
 from verl_vaopd.trainer import validation as validation_module
 from verl_vaopd.trainer.placement import TeacherGroup
-from verl_vaopd.trainer.validation import FAILED, Validation
+from verl_vaopd.trainer.validation import FAILED, Validated, Validation
 
 SPLITS = ["validation", "test_ood", "validation"]
 CONFIG = {
     "run": {"seed": 0},
     "validation": {"entropy": False, "splits": ["validation", "test_ood"]},
-    "dump": {"num_heldout_prompts": 8},
     "actor_rollout_ref": {"rollout": {"val_kwargs": {"n": 2}}},
 }
 CLEAN, DEGRADED = -0.25, -1.0
@@ -32,14 +37,15 @@ CLEAN, DEGRADED = -0.25, -1.0
 class Workplace:
     """The trainer's other parts, the tokenizer and the queue between them; every call is noted.
 
-    Two answers of three tokens to each question, all of them \\boxed{5}; the very last one fails. Those to the first
-    question are right.
+    Two answers to each question, all of them \\boxed{5}, of three tokens and as many more as the question's number; the
+    very last one fails. Those to the first question are right. They arrive in another order than they were asked for.
     """
 
     world_size, eos_token_id = 2, 9
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.calls: list[Any] = []
+        self.failed = {(len(SPLITS) - 1, 1)}
         self.queue: dict[str, dict[str, Any]] = {}
         monkeypatch.setattr(tq, "kv_batch_put", lambda keys, partition_id, tags: self.calls.append("ask"))
         monkeypatch.setattr(tq, "kv_batch_get", self.get)
@@ -48,7 +54,7 @@ class Workplace:
 
     def get(self, keys: list[str], partition_id: str, select_fields: list[str]) -> dict[str, Any]:
         found = {name: [self.queue[key][name] for key in keys] for name in select_fields}
-        return {name: torch.stack(v) if isinstance(v[0], torch.Tensor) else v for name, v in found.items()}
+        return {name: nest(v) if isinstance(v[0], torch.Tensor) else v for name, v in found.items()}
 
     def clear(self, keys: list[str], partition_id: str) -> None:
         self.calls.append(f"clear {len(keys)}")
@@ -63,33 +69,41 @@ class Workplace:
 
     def generate_sequences(self, asked: Any) -> None:
         self.calls.append("generate")
-        self.uids = list(asked["uid"])
+        self.index = {uid: int(index) for uid, index in zip(asked["uid"], asked["index"], strict=True)}
 
     def sample(self, global_steps: int, partition_id: str, batch_size: int) -> tuple[KVBatchMeta, dict[str, Any]]:
-        keys = [f"{uid}_{number}_0" for uid in self.uids for number in range(2)][:-1]
-        for key in keys:
-            place = self.uids.index(key.split("_")[0])
-            self.queue[key] = {
-                "prompts": torch.tensor([7]),
-                "responses": torch.tensor([4, 5, self.eos_token_id]),
-                "response_mask": torch.ones(3, dtype=torch.int64),
-                "rm_scores": torch.tensor([0.0, 0.0, float(place == 0)]),
-                "index": place,
-                "rollout_log_probs": torch.zeros(3),
-            }
-        return KVBatchMeta(partition_id="val", keys=keys, tags=[{"response_len": 3, "seq_len": 4} for _ in keys]), {}
+        tags: dict[str, dict[str, int]] = {}
+        for uid, index in reversed(self.index.items()):
+            length = 3 + index
+            for number in (1, 0):
+                if (index, number) in self.failed:
+                    continue
+                tags[f"{uid}_{number}_0"] = {"response_len": length, "seq_len": length + 1}
+                self.queue[f"{uid}_{number}_0"] = {
+                    "prompts": torch.tensor([7] * (1 + index)),
+                    "responses": torch.tensor([*range(length - 1), self.eos_token_id]),
+                    "response_mask": torch.ones(length, dtype=torch.int64),
+                    "rm_scores": torch.tensor([float(index == 0)] + [0.0] * (length - 1)),
+                    "index": index,
+                    "rollout_log_probs": torch.zeros(length),
+                }
+        return KVBatchMeta(partition_id="val", keys=list(tags), tags=list(tags.values())), {}
 
     def score(self, request: KVBatchMeta) -> None:
         self.calls.append(("score", len(request), *(name for name, asked in request.extra_info.items() if asked)))
         for key in request.keys:
-            self.queue[key]["teacher_log_probs"] = torch.full((3,), CLEAN)
-            self.queue[key]["degraded_teacher_log_probs"] = torch.full((3,), DEGRADED)
+            ones = self.ones(key)
+            self.queue[key] |= {"teacher_log_probs": CLEAN * ones, "degraded_teacher_log_probs": DEGRADED * ones}
 
     def forward_tokens(self, request: KVBatchMeta) -> None:
         self.calls.append(("forward", len(request)))
         outputs = ("student_log_probs", "student_entropy", "reverse_kl", "teacher_entropy", "degraded_reverse_kl")
         for key in request.keys:
-            self.queue[key] |= {name: torch.full((3,), 0.5) for name in outputs}
+            self.queue[key] |= {name: 0.5 * self.ones(key) for name in outputs}
+
+    def ones(self, key: str) -> torch.Tensor:
+        """One number per token; rows of padding have one token."""
+        return torch.ones_like(self.queue[key].get("rollout_log_probs", torch.ones(1)))
 
     def sleep_replicas(self) -> None:
         self.calls.append("sleep")
@@ -98,11 +112,12 @@ class Workplace:
         self.calls.append(f"weights of step {global_steps}")
 
     def decode(self, ids: torch.Tensor, **options: Any) -> str:
-        assert ids.tolist() == [4, 5, self.eos_token_id]
+        assert ids.tolist() == [*range(len(ids) - 1), self.eos_token_id]
         return r"\boxed{5}"
 
 
-def validation_of(workplace: Workplace, objective: Objective, **options: Any) -> Validation:
+def validation_of(workplace: Workplace, objective: Objective, size: int = len(SPLITS), **options: Any) -> Validation:
+    """With all questions in one batch, or so many in each."""
     teacher = object.__new__(TeacherGroup)
     teacher.colocated, teacher.objective, teacher.group = True, objective, workplace
     prompts = {
@@ -110,14 +125,17 @@ def validation_of(workplace: Workplace, objective: Objective, **options: Any) ->
         "index": np.arange(len(SPLITS)),
         "extra_info": np.array([{"split": split} for split in SPLITS], dtype=object),
     }
+    starts = range(0, len(SPLITS), size)
     parts = ("agent_loops", "replay_buffer", "checkpoint_manager", "student_group", "tokenizer")
     return Validation(
-        questions=[prompts],
+        questions=[{name: values[start : start + size] for name, values in prompts.items()} for start in starts],
         **dict.fromkeys(parts, workplace),
         teacher=teacher,
         eos_token_ids=[9],
         objective=objective,
         config=OmegaConf.merge(CONFIG, {"validation": options}),
+        dumped_questions=["0", "2"],
+        report=lambda done: workplace.calls.append(f"{done} done"),
     )
 
 
@@ -142,7 +160,7 @@ def test_the_order_of_calls(workplace: Workplace, advantage: str, entropy: bool)
         *([("forward", 6)] if entropy else []),
         ("score", 4, "degraded_view", *kept),
         ("forward", 4),
-        *("clear 1", "clear 6", "weights of step 4"),
+        *("clear 1", "clear 6", "weights of step 4", "3 done"),
     ]
     assert not workplace.queue
     [dumped] = found.token_rows
@@ -150,8 +168,9 @@ def test_the_order_of_calls(workplace: Workplace, advantage: str, entropy: bool)
     assert {"token_weights", "high_group", "reverse_kl", "rollout_log_probs"} <= dumped.rollouts.per_token.keys()
 
 
-def test_a_failed_rollout_is_missing_and_not_wrong(workplace: Workplace) -> None:
-    found = validation_of(workplace, Objective()).run(4)
+@pytest.mark.parametrize("size", [3, 2, 1])
+def test_a_failed_rollout_is_missing_and_not_wrong(workplace: Workplace, size: int) -> None:
+    found = validation_of(workplace, Objective(), size).run(4)
     asked = [(sample["question_id"], sample["sample"]) for sample in found.samples]
     assert asked == [(str(question), number) for question in range(3) for number in range(2)]
     assert all(sample.keys() == set(SCHEMA.names) for sample in found.samples)
@@ -167,3 +186,34 @@ def test_a_failed_rollout_is_missing_and_not_wrong(workplace: Workplace) -> None
 def test_entropy_is_a_mean_over_tokens(workplace: Workplace) -> None:
     found = validation_of(workplace, Objective(), entropy=True).run(4)
     assert [sample["entropy"] for sample in found.samples[:-1]] == [0.5] * 5
+
+
+def without_uid(found: Validated) -> str:
+    """All that one validation has found, as text, in which NaN equals NaN; uids are drawn anew."""
+    [dumped] = found.token_rows
+    members = {name: value for name, value in vars(dumped.rollouts).items() if name != "uid"}
+    return repr([found.samples, found.summaries, dumped.chosen, sorted(members.items())])
+
+
+@pytest.mark.parametrize("size", [2, 1])
+@pytest.mark.parametrize("weighting", [VisualAdvantage(), Masked(which="random", frac=0.5)])
+def test_several_batches_are_as_one(workplace: Workplace, size: int, weighting: Weighting) -> None:
+    """Samples, intervals and dumps, in the same order; a random draw of the weighting included."""
+    objective = Objective(ReverseKL(), weighting=weighting)
+    whole = validation_of(workplace, objective, entropy=True).run(4)
+    parts = validation_of(workplace, objective, size, entropy=True).run(4)
+    assert without_uid(parts) == without_uid(whole)
+    reports = [call for call in workplace.calls if "done" in call]
+    assert reports == ["3 done", *(f"{min(done, 3)} done" for done in range(size, 3 + size, size))]
+    assert not workplace.queue
+    rollouts = whole.token_rows[0].rollouts
+    assert [*zip(rollouts.question_id, rollouts.rollout_index, strict=True)] == [("0", 0), ("0", 1), ("2", 0)]
+
+
+def test_a_batch_without_a_rollout_is_missing_and_a_validation_without_one_an_error(workplace: Workplace) -> None:
+    workplace.failed |= {(len(SPLITS) - 1, 0)}
+    found = validation_of(workplace, Objective(), size=1).run(4)
+    assert found.summaries["validation"]["n_missing"] == 2 and found.summaries["validation"]["n_samples"] == 2
+    workplace.failed = {(index, number) for index in range(len(SPLITS)) for number in range(2)}
+    with pytest.raises(RuntimeError, match="no prompt has a rollout"):
+        validation_of(workplace, Objective(), size=1).run(4)

@@ -1,4 +1,7 @@
+import contextlib
 import os
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -106,6 +109,41 @@ def test_pruning_keeps_the_latest_and_the_best_and_what_is_half_written(tmp_path
     assert complete_steps(tmp_path) == [20, 40]
     assert half_written.exists()
     assert not checkpoint_path(tmp_path, 10).exists()
+
+
+class Killed(Exception):
+    pass
+
+
+@pytest.mark.parametrize("moment", range(7))
+def test_a_kill_while_pruning_leaves_what_is_needed_and_the_next_pruning_ends_it(tmp_path, monkeypatch, moment):
+    """Killed before one of three renames, or in the middle of one of three removals; 6 is after them."""
+    remove = shutil.rmtree
+    for step in (10, 20, 30, 40, 50, 60):
+        write_checkpoint(tmp_path, step)
+    link_best(tmp_path, validations(step10=0.3, step20=0.5, step30=0.4))
+    calls = iter(range(100))
+
+    def until_killed(change):
+        def changing(*arguments):
+            if next(calls) == moment:
+                if change is remove:
+                    (arguments[0] / "data.pt").unlink()
+                raise Killed
+            return change(*arguments)
+
+        return changing
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", until_killed(Path.rename))
+        patch.setattr(shutil, "rmtree", until_killed(remove))
+        with contextlib.suppress(Killed):
+            assert prune(tmp_path, keep=2) == [10, 30, 40] and moment == 6
+    assert {20, 50, 60} <= set(complete_steps(tmp_path))
+    assert latest_complete(tmp_path) == tmp_path / "global_step_60" and is_complete((tmp_path / "best").resolve())
+    prune(tmp_path, keep=2)
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == ["best", "global_step_20", "global_step_50", "global_step_60"]
 
 
 def test_pruning_everything_is_refused(tmp_path):

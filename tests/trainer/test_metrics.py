@@ -40,6 +40,7 @@ def test_metric_names_are_one_table_without_overlap():
         metric_names.VISUAL_ADVANTAGE_METRICS,
         metric_names.ROLLOUT_METRICS,
         metric_names.THROUGHPUT_METRICS,
+        metric_names.STEP_MEMORY_METRICS,
         metric_names.PASS_THROUGH_METRICS,
     )
     assert sum(len(table) for table in tables) == len(metric_names.METRICS)

@@ -32,6 +32,7 @@ def metrics_of_a_vaopd_step() -> dict[str, float]:
     return step_metrics(
         some_rollouts(mask, uid, **values),
         timing=TIMING,
+        memory=dict.fromkeys(metric_names.MEMORY, 0.5),
         worker_metrics={**MEASURED_BY_VERL, **{f"actor/{name}": value for name, value in MEMORY.items()}},
         num_expected_prompts=3,
         num_filtered_prompts=0,

@@ -6,7 +6,12 @@ import pytest
 from datasets import Dataset
 from omegaconf import OmegaConf
 
-from verl_vaopd.trainer.selection import informative_positions, keep_first_of_each_split, out_of_patience
+from verl_vaopd.trainer.selection import (
+    dumped_questions,
+    informative_positions,
+    keep_first_of_each_split,
+    out_of_patience,
+)
 
 
 def held_out(*splits):
@@ -18,6 +23,14 @@ def test_the_first_questions_of_each_split_are_kept():
     dataset = held_out("validation", "validation", "validation", "test_ood", "test_ood")
     keep_first_of_each_split(dataset, OmegaConf.create({"num_questions": 2}))
     assert [row["index"] for row in dataset.dataframe["extra_info"]] == [0, 1, 3, 4]
+
+
+def test_questions_of_the_first_split_are_dumped_whatever_the_batches():
+    dataset = held_out(*["validation"] * 8, *["test_ood"] * 4)
+    config = OmegaConf.create({"validation": {"splits": ["validation"]}, "dump": {"num_heldout_prompts": 3}})
+    chosen = {seed: dumped_questions(dataset, OmegaConf.merge(config, {"run": {"seed": seed}})) for seed in (0, 1)}
+    assert chosen[0] == sorted(chosen[0]) != chosen[1]
+    assert all(len(some) == 3 and {*some} <= {str(index) for index in range(8)} for some in chosen.values())
 
 
 def test_too_few_questions_are_an_error():

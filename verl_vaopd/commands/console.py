@@ -15,6 +15,7 @@ from tqdm import tqdm
 LOSS = "actor/loss"
 VISUAL_ADVANTAGE = "vaopd/visual_advantage/mean"
 ROLLOUT_ACCURACY = "vaopd/rollout_accuracy"
+_PROGRESS_INTERVAL = 30.0  # seconds
 
 
 class Console:
@@ -28,7 +29,7 @@ class Console:
     def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.time):
         self._stream = sys.stdout if stream is None else stream
         self._clock = clock
-        self._started = self._last_mark = clock()
+        self._started = self._last_mark = self._printed = clock()
         self._drawn = -math.inf
         self._phase: tuple[str, float] | None = None
         self._validations: dict[int, dict[str, Any]] = {}
@@ -67,10 +68,18 @@ class Console:
             self._bar = None
 
     def _show_phase(self, event: dict[str, Any]) -> None:
-        self._phase = (event["name"], event["time"])
-        self._last_mark = event["time"]
-        if self.step is None or self.step == self.total:
-            self.print(f"[{event['time'] - self._started:4.0f} s] {event['name']}")
+        name, time_now = event["name"], event["time"]
+        goes_on = self._phase is not None and bool(event.get("done"))
+        if goes_on:
+            name += f" {event['done']}/{event['total']}"
+        self._phase = (name, self._phase[1] if goes_on and self._phase is not None else time_now)
+        if self.step is None:
+            self._last_mark = time_now
+        # Progress is in the live line; a file gets a line of it now and then.
+        is_due = not goes_on or (not self._is_terminal and time_now - self._printed >= _PROGRESS_INTERVAL)
+        if is_due and (self.step is None or self.step == self.total):
+            self._printed = time_now
+            self.print(f"[{time_now - self._started:4.0f} s] {name}")
 
     def _show_step(self, event: dict[str, Any]) -> None:
         step, total = event["step"], event["total"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ def register_resolvers() -> None:
 
     - `${vaopd_asset:DATASET/student}`: absolute path of a file or directory shipped with the package.
     - `${vaopd_basename:/a/b}`: the last part of a path.
-    - `${vaopd_sum:1,2}`: the sum.
+    - `${vaopd_sum:1,2}`, `${vaopd_product:1,2}`: the sum, the product.
     - `${vaopd_needs_visual_advantage:}`: see needs_visual_advantage.
     - `${vaopd_requested_gpus:}`: see requested_gpus.
     - `${vaopd_split_files:ROOT,SPLITS}`: ROOT/SPLIT.parquet of every split of a list.
@@ -38,6 +39,7 @@ def register_resolvers() -> None:
         "vaopd_asset": lambda name: str(ASSETS_DIR / name),
         "vaopd_basename": lambda path: Path(path).name,
         "vaopd_sum": lambda *numbers: sum(numbers),
+        "vaopd_product": lambda *numbers: math.prod(numbers),
         "vaopd_split_files": lambda root, splits: OmegaConf.create([f"{root}/{split}.parquet" for split in splits]),
         "vaopd_needs_visual_advantage": lambda *, _root_: needs_visual_advantage(_root_),
         "vaopd_requested_gpus": lambda *, _root_: requested_gpus(_root_),

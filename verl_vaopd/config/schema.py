@@ -211,6 +211,11 @@ class ValidationConfig:
     every: int = option(50, "Steps between two validations; the last step is always validated. -1: none but that.")
     before_train: bool = option(True, "Validate the student as it is, too.")
     splits: list[str] = option(["validation"], "Held-out files of the data set; checkpoints are selected on the first.")
+    prompts_per_batch: int = option(
+        II("vaopd_product:4,${data.train_batch_size}"),
+        "Sampled and scored at a time, which bounds memory; the results are the same. By default 4 training batches.",
+        at_least=1,
+    )
     entropy: bool = option(False, "Also the student's entropy on its held-out answers: one more pass of the student.")
     patience: int | None = option(
         None,
@@ -224,7 +229,9 @@ class CheckpointConfig:
     """Checkpoints. A validated step can become `best` only if it was saved."""
 
     every: int = option(50, "Steps between two checkpoints; the last step is always saved. -1: no checkpoints.")
-    keep: int | None = option(None, "How many of the latest to keep; null: all.", at_least=1)
+    keep: int | None = option(
+        2, "How many of the newest to keep, besides the best; null: all of them.", at_least=1, nullable=True
+    )
 
 
 @dataclass

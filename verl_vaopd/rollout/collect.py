@@ -23,7 +23,7 @@ from verl_vaopd.data.scoring import compute_score
 from verl_vaopd.data.stored import Collection, StoredPrompt, StoredResponses, is_complete
 from verl_vaopd.data.stored_settings import TRAIN_FILE, made_with
 from verl_vaopd.platform import use_cpu, verify_registration
-from verl_vaopd.platform.vllm_engine import cpu_engine_options, forget, request_seed
+from verl_vaopd.platform.vllm_engine import cpu_engine_options, forget, request_seed, start_engine
 from verl_vaopd.provenance import package_versions, source_version
 
 if TYPE_CHECKING:
@@ -120,9 +120,9 @@ def verify(output: CompletionOutput, prompt: Prompt, tokenizer: PreTrainedTokeni
     ended = output.finish_reason == "stop"
     text = tokenizer.decode(token_ids, skip_special_tokens=True)
     verdict = compute_score(solution_str=text, **prompt.verification)
-    # A placeholder of an image that is not there would break training; a row of padding in the head has no token.
+    # Such as the start of another turn, or of an image that is not there: it would break training.
     content = token_ids[:-1] if ended else token_ids
-    is_plain = max(content, default=0) < len(tokenizer) and not set(content) & set(tokenizer.all_special_ids)
+    is_plain = not set(content) & set(tokenizer.all_special_ids)
     return Sample(
         token_ids=token_ids,
         text=text,
@@ -181,8 +181,6 @@ def _collect_missing(cfg: DictConfig, train_file: Path, collection: Collection, 
 
 
 def _engine(cfg: DictConfig) -> LLM:
-    from vllm import LLM
-
     rollout = cfg.actor_rollout_ref.rollout
     options = {key: rollout[key] for key in ENGINE_SETTINGS}
     if cfg.trainer.device == "cpu":
@@ -190,7 +188,7 @@ def _engine(cfg: DictConfig) -> LLM:
     else:  # the engine has the GPUs to itself: rollout.gpu_memory_utilization leaves room for training
         options["tensor_parallel_size"] = cfg.trainer.n_gpus_per_node
     options |= OmegaConf.to_container(rollout.engine_kwargs.vllm, resolve=True)
-    return LLM(model=cfg.teacher.path, dtype=cfg.teacher.dtype, seed=cfg.run.seed, **options)
+    return start_engine(model=cfg.teacher.path, dtype=cfg.teacher.dtype, seed=cfg.run.seed, **options)
 
 
 def _sample(cfg: DictConfig, engine: LLM, prompts: Sequence[Prompt], bar: tqdm) -> list[list[CompletionOutput]]:

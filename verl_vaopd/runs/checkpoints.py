@@ -18,6 +18,7 @@ from verl_vaopd.files import flush, write_text
 MARKER = "COMPLETE"
 BEST = "best"
 _PREFIX = "global_step_"
+_DELETED = ".deleted_"
 
 
 def checkpoint_path(checkpoints_dir: str | os.PathLike[str], step: int) -> Path:
@@ -98,7 +99,8 @@ def link_best(checkpoints_dir: str | os.PathLike[str], validations: Iterable[Map
 def prune(checkpoints_dir: str | os.PathLike[str], keep: int) -> list[int]:
     """Delete complete checkpoints but the latest `keep` and the one that `best` points at; returns the deleted steps.
 
-    Half-written ones are left alone: one of them may be being written.
+    Half-written ones are left alone: one of them may be being written. What is deleted is renamed first, so that an
+    interruption leaves no checkpoint with files missing; the next call deletes what it has left.
     """
     checkpoints_dir = Path(checkpoints_dir)
     if keep < 1:
@@ -108,6 +110,7 @@ def prune(checkpoints_dir: str | os.PathLike[str], keep: int) -> list[int]:
     deleted = [step for step in steps if checkpoint_path(checkpoints_dir, step).name != best]
     for step in deleted:
         path = checkpoint_path(checkpoints_dir, step)
-        (path / MARKER).unlink()  # first: an interrupted deletion must not leave something that counts
+        path.rename(path.with_name(_DELETED + path.name))
+    for path in checkpoints_dir.glob(f"{_DELETED}{_PREFIX}*"):
         shutil.rmtree(path)
     return deleted

@@ -20,7 +20,8 @@ from typing import Any, Self
 FILE_NAME = "events.jsonl"
 
 KINDS: dict[str, tuple[str, ...]] = {
-    # A stage of the start-up or of the end, named for a reader ("starting Ray"). It lasts until the next event.
+    # A stage of the start-up, of a validation or of the end, named for a reader ("starting Ray"). It lasts until the
+    # next event, which may be the same stage with more of it done.
     "phase": ("name",),
     # One optimizer step. metrics: {name: float}.
     "step": ("step", "total", "metrics"),
@@ -34,8 +35,12 @@ KINDS: dict[str, tuple[str, ...]] = {
     # Training reached its last step and everything is on disk.
     "finished": (),
 }
-# Visual advantage, where it was computed; the same fields of further splits, by split.
-OPTIONAL: dict[str, tuple[str, ...]] = {"validation": ("mean_va", "mean_va_low", "mean_va_high", "other_splits")}
+OPTIONAL: dict[str, tuple[str, ...]] = {
+    # How much of the stage is done.
+    "phase": ("done", "total"),
+    # Visual advantage, where it was computed; the same fields of further splits, by split; metrics: {name: float}.
+    "validation": ("mean_va", "mean_va_low", "mean_va_high", "other_splits", "metrics"),
+}
 
 
 class EventLog:

@@ -31,21 +31,53 @@ THROUGHPUT_METRICS: dict[str, str] = {
         for phase, tokens in TOKENS_OF_PHASES.items()
     },
 }
+MEMORY = _TABLE["memory"]
+STEP_MEMORY_METRICS, VALIDATION_METRICS = (
+    {
+        f"perf/{phase}/{kind}_memory_gb": f"{meaning}: peak of resident host memory during the {phase} [GiB]"
+        for kind, meaning in MEMORY.items()
+    }
+    for phase in ("step", "validation")
+)
+MEMORY_NOTE = (
+    "Resident host memory is that of the processes on the machine of the training's main process, looked at every\n"
+    "second. A page that processes share counts in each. In a Ray cluster that was there before the training\n"
+    "(`ray_kwargs.ray_init.address`) all that Ray runs on this machine counts. `validation.prompts_per_batch` bounds\n"
+    "what a validation holds at a time."
+)
 PASS_THROUGH_METRICS = _TABLE["pass_through"]
 METRICS: dict[str, str] = {
     **DISTILLATION_METRICS,
     **VISUAL_ADVANTAGE_METRICS,
     **ROLLOUT_METRICS,
     **THROUGHPUT_METRICS,
+    **STEP_MEMORY_METRICS,
     **PASS_THROUGH_METRICS,
 }
 
 
 def as_markdown() -> str:
     """docs/metrics.md, with the table of per_token.py: `python -m verl_vaopd.runs.metric_names > docs/metrics.md`."""
-    rows = [f"| `{name}` | {meaning.replace('|', '&#124;')} |" for name, meaning in METRICS.items()]
-    head = ["# Metrics of a training step", "", "| name | meaning [unit] |", "|---|---|"]
-    return "\n".join([*head, *rows, "", per_token.as_markdown()])
+    return "\n".join(
+        [
+            "# Metrics of a training step",
+            *_as_table(METRICS),
+            "",
+            "# Metrics of a validation",
+            "",
+            "Beside accuracy and mean visual advantage of each split.",
+            *_as_table(VALIDATION_METRICS),
+            "",
+            MEMORY_NOTE,
+            "",
+            per_token.as_markdown(),
+        ]
+    )
+
+
+def _as_table(metrics: dict[str, str]) -> list[str]:
+    rows = [f"| `{name}` | {meaning.replace('|', '&#124;')} |" for name, meaning in metrics.items()]
+    return ["", "| name | meaning [unit] |", "|---|---|", *rows]
 
 
 if __name__ == "__main__":

@@ -13,13 +13,14 @@ the sequence repetition seq-rep-4 of Welleck et al. 2019 (arXiv:1908.04319) on t
 """
 
 from collections.abc import Hashable, Mapping, Sequence
+from typing import Literal
 
 import torch
 
 from verl_vaopd.algorithms import checks
 from verl_vaopd.algorithms.token_weights import high_group as high_group_of
 from verl_vaopd.algorithms.visual_advantage import sibling_table
-from verl_vaopd.runs.metric_names import PASS_THROUGH_METRICS, PHASES
+from verl_vaopd.runs.metric_names import MEMORY, PASS_THROUGH_METRICS, PHASES
 from verl_vaopd.trainer.rollouts import Rollouts
 
 REPETITION_WINDOW = 64
@@ -160,6 +161,12 @@ def throughput_metrics(
     for phase, count in tokens.items():
         metrics[f"perf/{phase}/tokens_per_second"] = count / timing[phase] if timing[phase] > 0 else float("nan")
     return metrics | {name: float(value) for name, value in pass_through.items()}
+
+
+def memory_metrics(phase: Literal["step", "validation"], peaks: Mapping[str, float]) -> dict[str, float]:
+    """perf/<phase>/<kind>_memory_gb from peaks [GiB] by kind of process. Raises ValueError for an unknown kind."""
+    _require_known("peaks", peaks, MEMORY)
+    return {f"perf/{phase}/{kind}_memory_gb": value for kind, value in peaks.items()}
 
 
 def _rollout_weight_metrics(rollout_sums: torch.Tensor, uid: Sequence[Hashable] | torch.Tensor) -> dict[str, float]:

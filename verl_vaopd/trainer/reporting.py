@@ -16,7 +16,7 @@ from verl_vaopd.runs.metric_names import PASS_THROUGH_METRICS, TOKENS_OF_PHASES
 from verl_vaopd.runs.per_token import DUMPED
 from verl_vaopd.runs.token_dump import TokenRow
 from verl_vaopd.runs.token_pieces import token_pieces
-from verl_vaopd.trainer.metrics import distillation_metrics, rollout_metrics, throughput_metrics
+from verl_vaopd.trainer.metrics import distillation_metrics, memory_metrics, rollout_metrics, throughput_metrics
 from verl_vaopd.trainer.rollouts import Rollouts
 
 PHASES = {
@@ -60,6 +60,7 @@ def step_metrics(
     rollouts: Rollouts,
     *,
     timing: Mapping[str, float],
+    memory: Mapping[str, float],
     worker_metrics: Mapping[str, float],
     num_expected_prompts: int,
     num_filtered_prompts: int,
@@ -79,6 +80,7 @@ def step_metrics(
             num_filtered_prompts=num_filtered_prompts,
             num_padding_rows=num_padding_rows,
         ),
+        **memory_metrics("step", memory),
         **throughput_metrics(seconds, tokens, {name: value for name, value in passed.items() if value is not None}),
     }
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
 from verl_vaopd.algorithms import checks
 from verl_vaopd.runs.per_token import require_known
@@ -53,3 +54,28 @@ class Rollouts:
     def adding(self, **per_token: torch.Tensor) -> Rollouts:
         """The same with more known of each token."""
         return dataclasses.replace(self, per_token={**self.per_token, **per_token})
+
+
+def concatenated(parts: Sequence[Rollouts]) -> Rollouts:
+    """One after the other, padded to the longest. All parts know the same of each token; there is at least one."""
+    uids, questions, numbers = (
+        [value for part in parts for value in getattr(part, name)] for name in ("uid", "question_id", "rollout_index")
+    )
+
+    def joined(tensors: Iterable[torch.Tensor]) -> torch.Tensor:
+        found = list(tensors)
+        width = max(tensor.shape[1] for tensor in found)
+        return torch.cat([functional.pad(tensor, (0, width - tensor.shape[1])) for tensor in found])
+
+    return Rollouts(
+        uid=uids,
+        question_id=questions,
+        rollout_index=numbers,
+        prompts=joined(part.prompts for part in parts),
+        responses=joined(part.responses for part in parts),
+        response_mask=joined(part.response_mask for part in parts),
+        truncated=torch.cat([part.truncated for part in parts]),
+        accuracy=torch.cat([part.accuracy for part in parts]),
+        num_tokens=sum(part.num_tokens for part in parts),
+        per_token={name: joined(part.per_token[name] for part in parts) for name in parts[0].per_token},
+    )

@@ -25,6 +25,11 @@ def uids(batch: KVBatchMeta) -> list[str]:
     return [key.split("_")[0] for key in batch.keys]
 
 
+def sibling(key: str) -> int:
+    """Number of a row, by its key, among those of its prompt."""
+    return int(key.split("_")[1])
+
+
 def select(batch: KVBatchMeta, positions: Sequence[int]) -> KVBatchMeta:
     """The batch of these rows, in this order."""
     return KVBatchMeta(
@@ -34,11 +39,11 @@ def select(batch: KVBatchMeta, positions: Sequence[int]) -> KVBatchMeta:
     )
 
 
-def require_rollouts(batch: KVBatchMeta) -> None:
-    """Raise RuntimeError when every rollout of the batch has failed."""
-    if not batch.keys:
+def require_rollouts(number: int) -> None:
+    """Raise RuntimeError when there is none, because every one of a step or a validation has failed."""
+    if not number:
         raise RuntimeError(
-            "no prompt of the batch has a rollout: every one failed (the agent loop's tracebacks are in the run's "
+            "no prompt has a rollout: every one failed (the agent loop's tracebacks are in the run's "
             "train.log, above this one), or none has a stored response (`vaopd collect` with a larger collect.n keeps "
             "some for more prompts)"
         )
@@ -80,7 +85,7 @@ def load_rollouts(batch: KVBatchMeta, eos_token_ids: Sequence[int], per_token: I
     return Rollouts(
         uid=uids(batch),
         question_id=[str(index.item() if hasattr(index, "item") else index) for index in values[fields.INDEX]],
-        rollout_index=[int(key.split("_")[1]) for key in batch.keys],
+        rollout_index=[sibling(key) for key in batch.keys],
         prompts=values[fields.PROMPTS],
         responses=responses,
         response_mask=mask,

@@ -1,4 +1,6 @@
-"""Which prompts and questions count: held-out questions of each split, DAPO's filter of prompts, early stopping."""
+"""Which prompts and questions count: held-out questions of each split and those whose tokens are dumped, DAPO's filter
+of prompts, early stopping.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig
+
+from verl_vaopd.runs.token_dump import fixed_subset
 
 
 def keep_first_of_each_split(dataset: Any, options: DictConfig) -> None:
@@ -30,6 +34,18 @@ def keep_first_of_each_split(dataset: Any, options: DictConfig) -> None:
             )
     kept = sorted(place for found in places.values() for place in found[: options.num_questions])
     dataset.dataframe = dataset.dataframe.select(kept)
+
+
+def dumped_questions(dataset: Any, config: DictConfig) -> list[str]:
+    """Held-out questions of the first split whose tokens every validation dumps, in the order of the data set.
+
+    Args:
+        dataset: as keep_first_of_each_split leaves it.
+        config: the job's.
+    """
+    first = config.validation.splits[0]
+    questions = [str(row["index"]) for row in dataset.dataframe["extra_info"] if row["split"] == first]
+    return fixed_subset(questions, config.dump.num_heldout_prompts, config.run.seed)
 
 
 def informative_positions(

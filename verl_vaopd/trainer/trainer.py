@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 import torch
@@ -31,13 +31,17 @@ from verl_vaopd.runs.events import EventLog, validations
 from verl_vaopd.runs.token_dump import TokenDump, fixed_subset
 from verl_vaopd.runs.validation_samples import write_samples
 from verl_vaopd.teacher.request import ScoreRequest
-from verl_vaopd.trainer import rows
+from verl_vaopd.trainer import rows, selection
+from verl_vaopd.trainer.host_memory import HostMemory
+from verl_vaopd.trainer.metrics import memory_metrics
 from verl_vaopd.trainer.placement import POOL_NAME, TeacherGroup
 from verl_vaopd.trainer.reporting import dump_rows, end_tokens, reported, step_metrics
 from verl_vaopd.trainer.rollouts import Rollouts
-from verl_vaopd.trainer.selection import informative_positions, keep_first_of_each_split, out_of_patience
 from verl_vaopd.trainer.validation import Validation
 from verl_vaopd.trainer.weighing import SOURCES, measure, weigh
+
+if TYPE_CHECKING:
+    from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
 
 
 class DistillationTrainer(PPOTrainerSync):
@@ -56,7 +60,7 @@ class DistillationTrainer(PPOTrainerSync):
 
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
-        keep_first_of_each_split(self.val_dataset, self.config.validation)
+        selection.keep_first_of_each_split(self.val_dataset, self.config.validation)
         require_prompts_fit([self.train_dataset, self.val_dataset])
         if self.objective.stored_responses:
             require_responses_fit(self.config)
@@ -95,14 +99,27 @@ class DistillationTrainer(PPOTrainerSync):
                 "ids: choose models of one family"
             )
 
+    def fit(self, agent_loop_manager: AgentLoopManagerTQ) -> None:
+        """Train to the end, and watch the memory of all processes meanwhile."""
+        with HostMemory(own_cluster=self.config.ray_kwargs.ray_init.address is None) as self.memory:
+            super().fit(agent_loop_manager)
+
     # ---- one step
+
+    def on_step_begin(self) -> None:
+        super().on_step_begin()
+        self.memory.take()
+
+    def on_step_end(self) -> None:
+        super().on_step_end()
+        self.step_memory = self.memory.take()
 
     def _step_once(self, metrics: dict[str, Any], timing_raw: dict[str, float], sample_batch_size: int) -> KVBatchMeta:
         with marked_timer("gen", timing_raw):
             batch, _ = self.replay_buffer.sample(
                 global_steps=self.global_steps, partition_id="train", batch_size=sample_batch_size
             )
-            rows.require_rollouts(batch)
+            rows.require_rollouts(len(batch))
             self.on_sample_end()
         batch = self._leave_out_prompts(batch)
         # Balancing may append padding rows and reorders: whatever is per token comes after it.
@@ -130,7 +147,7 @@ class DistillationTrainer(PPOTrainerSync):
         self.num_filtered_prompts = 0
         if low is None and high is None:
             return batch
-        kept = informative_positions(rows.uids(batch), rows.accuracies(batch), low, high)
+        kept = selection.informative_positions(rows.uids(batch), rows.accuracies(batch), low, high)
         if not kept:
             self.events.write("warning", text=f"step {self.global_steps}: all prompts are alike, none is filtered out")
             return batch
@@ -188,6 +205,7 @@ class DistillationTrainer(PPOTrainerSync):
             step_metrics(
                 rollouts,
                 timing=timing_raw,
+                memory=self.step_memory,
                 worker_metrics=worker_metrics,
                 num_expected_prompts=self.config.data.train_batch_size - self.num_filtered_prompts,
                 num_filtered_prompts=self.num_filtered_prompts,
@@ -195,8 +213,8 @@ class DistillationTrainer(PPOTrainerSync):
             )
         )
         self.events.write("step", step=global_steps, total=self.total_training_steps, metrics=metrics)
-        splits = tuple(f"{split}/" for split in self.config.validation.splits)
-        metrics.update({name: value for name, value in worker_metrics.items() if name.startswith(splits)})
+        of_validation = (*(f"{split}/" for split in self.config.validation.splits), "perf/validation/")
+        metrics.update({name: value for name, value in worker_metrics.items() if name.startswith(of_validation)})
         options = self.config.dump
         if options.every > 0 and global_steps % options.every == 0:
             num_prompts = -(-options.num_train_rollouts // self.config.actor_rollout_ref.rollout.n)
@@ -206,8 +224,10 @@ class DistillationTrainer(PPOTrainerSync):
     # ---- validation and checkpoints
 
     def _validate(self) -> dict[str, float]:
-        self.events.write("phase", name="validating")
+        self._report_validated(0)
+        self.memory.take()
         validated = self._validation().run(self.global_steps)
+        memory = memory_metrics("validation", self.memory.take())
         summaries = validated.summaries
         first, *others = summaries
         self.dump.write(self.global_steps, "heldout", validated.token_rows)
@@ -216,16 +236,16 @@ class DistillationTrainer(PPOTrainerSync):
         if missing:
             self.events.write("warning", text=f"{missing} held-out samples failed at step {self.global_steps}")
         rest = {"other_splits": {split: summaries[split] for split in others}} if others else {}
-        self.events.write("validation", step=self.global_steps, **summaries[first], **rest)
-        link_best(self.checkpoints_dir, validations(self.events.path))
-        self._prune_checkpoints()
+        self.events.write("validation", step=self.global_steps, **summaries[first], **rest, metrics=memory)
+        self._select_checkpoints()
         patience = self.config.validation.patience
-        if patience is not None and out_of_patience(validations(self.events.path), patience):
+        if patience is not None and selection.out_of_patience(validations(self.events.path), patience):
             self.events.write(
                 "warning", text=f"stopped early at step {self.global_steps}: no gain in {patience} checks"
             )
             self.total_training_steps = self.global_steps
-        return {f"{split}/{name}": float(v) for split, of_split in summaries.items() for name, v in of_split.items()}
+        found = {f"{split}/{name}": float(v) for split, of_split in summaries.items() for name, v in of_split.items()}
+        return found | memory
 
     def _validation(self) -> Validation:
         return Validation(
@@ -239,7 +259,12 @@ class DistillationTrainer(PPOTrainerSync):
             eos_token_ids=self.eos_token_ids,
             objective=self.objective,
             config=self.config,
+            dumped_questions=selection.dumped_questions(self.val_dataset, self.config),
+            report=self._report_validated,
         )
+
+    def _report_validated(self, done: int) -> None:
+        self.events.write("phase", name="validating", done=done, total=len(self.val_dataset))
 
     def _save_checkpoint(self) -> None:
         super()._save_checkpoint()
@@ -247,6 +272,7 @@ class DistillationTrainer(PPOTrainerSync):
             self.actor_rollout_wg.save_teacher(str(self.checkpoints_dir / f"global_step_{self.global_steps}"))
         mark_complete(self.checkpoints_dir / f"global_step_{self.global_steps}")
         self.events.write("checkpoint", step=self.global_steps)
+        self._select_checkpoints()
 
     def _load_checkpoint(self) -> None:
         """Continue from the last checkpoint that is complete, whatever verl's own pointer file says."""
@@ -259,8 +285,12 @@ class DistillationTrainer(PPOTrainerSync):
         if latest is not None and self.global_steps in done:
             self.config.trainer.val_before_train = False
 
-    def _prune_checkpoints(self) -> None:
-        """Keep the newest `checkpoint.keep` and the best; runs after validation, when the best is known."""
+    def _select_checkpoints(self) -> None:
+        """Link the best, then keep it and the newest `checkpoint.keep`: after saving, and after validating.
+
+        The link comes first also after saving: a kill may have come between a validation and its link.
+        """
+        link_best(self.checkpoints_dir, validations(self.events.path))
         keep = self.config.checkpoint.keep
         if keep is not None:
             prune(self.checkpoints_dir, keep)

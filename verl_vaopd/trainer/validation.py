@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import uuid
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,11 +23,12 @@ from verl.utils import tensordict_utils as tu
 from verl_vaopd.answers.rewards import extract_boxed
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.engine import fields
-from verl_vaopd.runs.token_dump import TokenRow, fixed_subset
+from verl_vaopd.runs.token_dump import TokenRow
 from verl_vaopd.teacher.request import ScoreRequest
 from verl_vaopd.trainer import rows
 from verl_vaopd.trainer.placement import TeacherGroup
 from verl_vaopd.trainer.reporting import dump_rows
+from verl_vaopd.trainer.rollouts import Rollouts, concatenated
 from verl_vaopd.trainer.validation_stats import summarise_validation
 from verl_vaopd.trainer.weighing import SOURCES, advantage_of, measure, weigh
 
@@ -72,7 +73,9 @@ class Validation:
         agent_loops, replay_buffer: who makes rollouts, and where they are found.
         checkpoint_manager: lets the rollout engine sleep and wakes it with the student's weights.
         student_group, teacher: the models.
-        config: the job's; `run.seed`, `validation`, `dump` and the number of samples are read.
+        config: the job's; `run.seed`, `validation` and the number of samples are read.
+        dumped_questions: whose tokens are dumped, of the first split.
+        report: is told after every batch how many questions are done.
     """
 
     questions: Iterable[dict[str, Any]]
@@ -85,20 +88,37 @@ class Validation:
     eos_token_ids: Sequence[int]
     objective: Objective
     config: DictConfig
+    dumped_questions: Collection[str]
+    report: Callable[[int], None]
 
     def run(self, global_steps: int) -> Validated:
-        """One pass over all questions, `global_steps` steps into training."""
+        """One pass over all questions, batch by batch, `global_steps` steps into training.
+
+        Raises:
+            RuntimeError: not one rollout arrived. Where some did, the others count as missing.
+        """
         found = Validated()
+        dumped: list[Rollouts] = []
+        num_done = num_arrived = 0
         for prompts in self.questions:
             batch = self._sample(prompts, global_steps)
-            # The rollout engine and the teacher take turns on the accelerator.
-            self.checkpoint_manager.sleep_replicas()
-            padded = self._padded(batch)
-            self.teacher.score(padded, ScoreRequest.for_heldout())
-            found.samples += self._samples(padded, batch, prompts)
-            found.token_rows += self._dump(batch, prompts)
-            rows.clear(padded)
-            self.checkpoint_manager.update_weights(global_steps)
+            measured: dict[tuple[str, int], dict[str, Any]] = {}
+            if len(batch):
+                # The rollout engine and the teacher take turns on the accelerator.
+                self.checkpoint_manager.sleep_replicas()
+                padded = self._padded(batch)
+                self.teacher.score(padded, ScoreRequest.for_heldout())
+                measured = self._measure(padded, batch)
+                dumped += self._dumped(batch, prompts)
+                rows.clear(padded)
+                self.checkpoint_manager.update_weights(global_steps)
+            found.samples += self._samples(prompts, measured)
+            num_arrived += len(batch)
+            num_done += len(prompts["uid"])
+            self.report(num_done)
+        rows.require_rollouts(num_arrived)
+        if dumped:
+            found.token_rows = self._token_rows(concatenated(dumped))
         for split in dict.fromkeys(sample["split"] for sample in found.samples):
             correct: dict[str, list[float]] = defaultdict(list)
             mean_va: dict[str, list[float]] = defaultdict(list)
@@ -110,7 +130,7 @@ class Validation:
         return found
 
     def _sample(self, prompts: dict[str, Any], global_steps: int) -> KVBatchMeta:
-        """Answers, through the queue's validation partition."""
+        """Answers, through the queue's validation partition: in the order of the questions and of their samples."""
         num_prompts = len(prompts["raw_prompt"])
         prompts["uid"] = np.array([str(uuid.uuid4()) for _ in range(num_prompts)], dtype=object)
         asked = tu.get_tensordict(prompts)
@@ -120,15 +140,16 @@ class Validation:
         tq.kv_batch_put(keys=list(prompts["uid"]), partition_id="val", tags=tags)
         self.agent_loops.generate_sequences(asked)
         batch, _ = self.replay_buffer.sample(global_steps=global_steps, partition_id="val", batch_size=num_prompts)
-        rows.require_rollouts(batch)
-        return batch
+        place = {uid: number for number, uid in enumerate(prompts["uid"])}
+        asked_at = [(place[uid], rows.sibling(key)) for uid, key in zip(rows.uids(batch), batch.keys, strict=True)]
+        return rows.select(batch, sorted(range(len(batch)), key=asked_at.__getitem__))
 
     def _padded(self, batch: KVBatchMeta) -> KVBatchMeta:
         """The batch with padding rows up to a multiple of the worker processes."""
         return upsample_batch_to_divisible_size(batch, self.student_group.world_size, self.tokenizer.eos_token_id)
 
-    def _samples(self, padded: KVBatchMeta, batch: KVBatchMeta, prompts: dict[str, Any]) -> list[dict[str, Any]]:
-        """One row per sample asked for; a failed one is there with NaN: it counts as missing, not as wrong."""
+    def _measure(self, padded: KVBatchMeta, batch: KVBatchMeta) -> dict[tuple[str, int], dict[str, Any]]:
+        """What is known of each rollout that arrived, by prompt and number among its siblings."""
         entropy = [fields.STUDENT_ENTROPY] if self.config.validation.entropy else []
         if entropy:
             self.student_group.forward_tokens(rows.request(padded, self.teacher.forward_fields(scored=False)))
@@ -137,35 +158,38 @@ class Validation:
         means = {"mean_va": advantage_of(rollouts, "sampled").sum(dim=1) / rollouts.lengths}
         if entropy:
             means["entropy"] = rollouts.per_token[fields.STUDENT_ENTROPY].sum(dim=1) / rollouts.lengths
-        row_of = {key: row for row, key in enumerate(zip(rollouts.uid, rollouts.rollout_index, strict=True))}
+        measured: dict[tuple[str, int], dict[str, Any]] = {}
+        for row, key in enumerate(zip(rollouts.uid, rollouts.rollout_index, strict=True)):
+            ids = rollouts.responses[row][: int(rollouts.lengths[row])]
+            measured[key] = {
+                **{name: float(value[row]) for name, value in means.items()},
+                "accuracy": float(rollouts.accuracy[row]),
+                "num_tokens": len(ids),
+                "truncated": bool(rollouts.truncated[row]),
+                "answer": extract_boxed(self.tokenizer.decode(ids, skip_special_tokens=True)),
+            }
+        return measured
+
+    def _samples(
+        self, prompts: dict[str, Any], measured: dict[tuple[str, int], dict[str, Any]]
+    ) -> list[dict[str, Any]]:
+        """One row per sample asked for; a failed one is there with NaN: it counts as missing, not as wrong."""
         samples = []
         for uid, index, info in zip(prompts["uid"], prompts["index"], prompts["extra_info"], strict=True):
             for number in range(self.config.actor_rollout_ref.rollout.val_kwargs.n):
-                sample = {"split": info["split"], "question_id": str(index), "sample": number, **FAILED}
-                row = row_of.get((uid, number))
-                if row is not None:
-                    ids = rollouts.responses[row][: int(rollouts.lengths[row])]
-                    sample |= {name: float(value[row]) for name, value in means.items()}
-                    sample |= {
-                        "accuracy": float(rollouts.accuracy[row]),
-                        "num_tokens": len(ids),
-                        "truncated": bool(rollouts.truncated[row]),
-                        "answer": extract_boxed(self.tokenizer.decode(ids, skip_special_tokens=True)),
-                    }
-                samples.append(sample)
+                asked = {"split": info["split"], "question_id": str(index), "sample": number}
+                samples.append(asked | FAILED | measured.get((uid, number), {}))
         return samples
 
-    def _dump(self, batch: KVBatchMeta, prompts: dict[str, Any]) -> list[TokenRow]:
-        """Rows of the fixed questions, with the KL to the teacher: one more pass of both models over these few."""
-        config, objective = self.config, self.objective
-        first = config.validation.splits[0]
-        asked = {
-            uid: str(index)
+    def _dumped(self, batch: KVBatchMeta, prompts: dict[str, Any]) -> list[Rollouts]:
+        """Those of the fixed questions, with the KL to the teacher: one more pass of both models over these few."""
+        objective, first = self.objective, self.config.validation.splits[0]
+        chosen = set(self.dumped_questions)
+        uids = {
+            uid
             for uid, index, info in zip(prompts["uid"], prompts["index"], prompts["extra_info"], strict=True)
-            if info["split"] == first
+            if info["split"] == first and str(index) in chosen
         }
-        chosen = fixed_subset(list(asked.values()), config.dump.num_heldout_prompts, config.run.seed)
-        uids = {uid for uid, question in asked.items() if question in set(chosen)}
         subset = rows.select(batch, [row for row, uid in enumerate(rows.uids(batch)) if uid in uids])
         if not len(subset):
             return []
@@ -177,10 +201,15 @@ class Validation:
         outputs = (*fields.STUDENT_OUTPUTS, *fields.TEACHER_OUTPUTS, fields.ROLLOUT_LOG_PROBS)
         sources = SOURCES[objective.measuring.advantage]
         rollouts = rows.load_rollouts(subset, self.eos_token_ids, [*outputs, *sources])
-        rollouts = measure(rollouts, objective.measuring)
-        if objective.distils:
-            rollouts = weigh(rollouts, objective.weighting, torch.Generator().manual_seed(config.run.seed))
         added = rows.select(padded, [row for row in range(len(padded)) if row >= len(subset)])
         if len(added):
             rows.clear(added)
-        return dump_rows(rollouts, chosen, self.tokenizer)
+        return [rollouts]
+
+    def _token_rows(self, rollouts: Rollouts) -> list[TokenRow]:
+        """Rows of the dump. Weighed all together: a prompt's share depends on how many there are."""
+        rollouts = measure(rollouts, self.objective.measuring)
+        if self.objective.distils:
+            generator = torch.Generator().manual_seed(self.config.run.seed)
+            rollouts = weigh(rollouts, self.objective.weighting, generator)
+        return dump_rows(rollouts, self.dumped_questions, self.tokenizer)

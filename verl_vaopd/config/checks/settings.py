@@ -20,6 +20,7 @@ FIXED = {
     "actor_rollout_ref.actor.ulysses_sequence_parallel_size": (1, "responses are not split across GPUs"),
     "actor_rollout_ref.actor.fsdp_config.ulysses_sequence_parallel_size": (1, "responses are not split across GPUs"),
     "trainer.max_actor_ckpt_to_keep": (None, "verl would delete the best checkpoint; checkpoint.keep does not"),
+    "trainer.del_local_ckpt_after_load": (False, "a run that is interrupted again could not be resumed"),
     "trainer.use_v1": (True, "the trainer extends verl's V1 trainer"),
     "trainer.v1.trainer_mode": ("sync", "the trainer extends verl's synchronous trainer"),
 }

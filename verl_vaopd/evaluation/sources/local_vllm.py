@@ -24,7 +24,7 @@ from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.sources.occupancy import Occupancy
 from verl_vaopd.evaluation.sources.source import Request, Response
 from verl_vaopd.platform import use_cpu
-from verl_vaopd.platform.vllm_engine import cpu_engine_options, forget
+from verl_vaopd.platform.vllm_engine import cpu_engine_options, forget, start_engine
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,12 +49,10 @@ class VllmSource:
     def __init__(self, settings: DictConfig, model: str, on_cpu: bool) -> None:
         options: dict[str, Any] = {"seed": settings.seed, "mm_processor_cache_gb": _IMAGE_CACHE_GIB}
         use_cpu(on_cpu)
-        from vllm import LLM
-
         if on_cpu:
             options |= cpu_recipe_options() | cpu_engine_options()
         options |= OmegaConf.to_container(settings.engine)
-        self._engine = LLM(model=model, **options)
+        self._engine = start_engine(model=model, **options)
         self._settings, self._in_groups = settings, on_cpu
         config = self._engine.llm_engine.vllm_config
         num_slots = config.scheduler_config.max_num_seqs
