@@ -76,7 +76,8 @@ def test_the_learning_curve_is_a_picture_and_nothing_else_is_left(tmp_path):
     path = learning_curve(run)
     assert path == run / "learning_curve.png"
     assert path.read_bytes().startswith(b"\x89PNG")
-    assert sorted(file.name for file in run.iterdir()) == ["config.yaml", "events.jsonl", "learning_curve.png"]
+    written = [".vaopd-results.json", "config.yaml", "events.jsonl", "learning_curve.png"]
+    assert sorted(file.name for file in run.iterdir()) == written
 
 
 def test_the_learning_curve_draws_the_values_and_their_intervals(tmp_path, monkeypatch):

@@ -28,6 +28,7 @@ from verl_vaopd.commands.jobs import (
     take,
 )
 from verl_vaopd.commands.run_jobs import run_together
+from verl_vaopd.files import require_own_results
 from verl_vaopd.runs import events, run_dir
 
 SET_HERE = ("run.seed",)
@@ -69,8 +70,11 @@ def compare(
         ValueError: before anything starts; a configuration that cannot run (every problem of every method), lists that
             make no sense, a directory of other runs or in use.
     """
+    from verl_vaopd.analysis.comparison import RESULTS
+
     plan = make_plan(overrides, for_methods)
     jobs = list(plan.jobs.values())
+    require_own_results(plan.directory, RESULTS)
     num_done = sum(is_done(job) for job in jobs)
     print(f"comparison  {plan.directory}: {len(jobs)} runs" + (f", {num_done} of them finished" if num_done else ""))
     print_cautions({method: plan.jobs[method, plan.seeds[0]].cfg for method in plan.methods})

@@ -14,8 +14,9 @@ from pathlib import Path
 from tqdm import tqdm
 
 from verl_vaopd.commands.jobs import Job, is_done
-from verl_vaopd.commands.supervisor import TRAINING_PROCESS, Supervisor, error_excerpt
+from verl_vaopd.commands.supervisor import TRAINING_PROCESS, Supervisor, disk_warning
 from verl_vaopd.runs import events, run_dir
+from verl_vaopd.runs.causes import error_excerpt
 from verl_vaopd.runs.run_dir import LOG
 
 
@@ -72,6 +73,9 @@ def run_together(
                     tell(job, reason)
             while supervisor.alive():
                 time.sleep(0.1)
+        for run in runs:
+            if any(event["kind"] == "refused" for event in events.read(run.path / events.FILE_NAME)):
+                run_dir.discard(run)
     cut_off = [job for job in todo if job.title not in failures and not run_dir.is_finished(job.path)]
     if not cut_off or supervisor.interrupted is not None:
         return Outcome(supervisor.interrupted, failures)
@@ -89,7 +93,7 @@ def _follow(job: Job, offset: int, supervisor: Supervisor) -> str | None:
     with tqdm(bar_format="{desc}", disable=None, leave=False) as line:
         line.set_description_str(f"  {job.title} ...")
         for event in events.follow(job.path / events.FILE_NAME, writing, offset):
-            if event["kind"] == "failed":
+            if event["kind"] in ("failed", "refused"):
                 reasons.append(event["text"])
             elif event["kind"] == "step":
                 line.set_description_str(f"  {job.title}: step {event['step']}/{event['total']}")
@@ -104,7 +108,7 @@ def _last_words(logs: Mapping[Path, int]) -> tuple[str, ...]:
     latest = max(written, key=lambda path: path.stat().st_mtime)
     head = "The training process ended early. From the end of its log:"
     lines = [f"    {line}" for line in error_excerpt(latest, logs[latest])]
-    return (head, "", *lines, "", f"whole log: {latest}")
+    return (head, "", *lines, "", *disk_warning(latest.parent), f"whole log: {latest}")
 
 
 def _size(path: Path) -> int:

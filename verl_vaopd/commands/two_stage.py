@@ -32,6 +32,7 @@ from verl_vaopd.commands.jobs import (
     take,
 )
 from verl_vaopd.commands.run_jobs import run_together
+from verl_vaopd.files import require_own_results
 from verl_vaopd.runs import run_dir
 from verl_vaopd.runs.export import PROVENANCE, resolve_checkpoint
 
@@ -103,8 +104,14 @@ def two_stage(
         ValueError: before anything starts, a configuration that cannot run or a directory of other runs or in use;
             later, a stage without the checkpoint that should go on.
     """
+    from verl_vaopd.analysis.two_stage import RESULTS
+
     plan = make_plan(overrides, for_parts)
+    require_own_results(plan.directory, RESULTS)
     print(f"two stages  {plan.directory}")
+    for model in (plan.directory / BOUNDARY, plan.directory / END):
+        if model.exists():
+            _exported_step(model)
     done = [is_done(job) for job in (*plan.stages, *plan.points.values())]
     if any(done):
         print(f"            {sum(done)} of {len(done)} runs are finished")
@@ -237,7 +244,13 @@ def _step_of(checkpoint: Path) -> int:
 
 
 def _exported_step(model: Path) -> int:
-    return json.loads((model / PROVENANCE).read_text(encoding="utf-8"))["step"]
+    try:
+        return json.loads((model / PROVENANCE).read_text(encoding="utf-8"))["step"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{model}: got something else than a model that this command has exported there; expected that, or no "
+            "such directory; move it away, or choose another run.name"
+        ) from None
 
 
 def _conclude(plan: Plan) -> None:

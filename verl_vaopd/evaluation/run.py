@@ -24,11 +24,13 @@ from verl_vaopd.evaluation.sources.endpoint import EndpointSource
 from verl_vaopd.evaluation.sources.file import ImportedSource
 from verl_vaopd.evaluation.sources.local_vllm import VllmSource, pixel_limits
 from verl_vaopd.evaluation.sources.source import Request, Response, Source, row_of
-from verl_vaopd.evaluation.speed import SPEED, Speed
+from verl_vaopd.evaluation.speed import SPEED, Speed, require_own_speed
 from verl_vaopd.evaluation.storage import Journal, fingerprint, read_rows
+from verl_vaopd.evaluation.tables import TABLES
+from verl_vaopd.files import require_own_results, sha256_of
 from verl_vaopd.platform import probe_gpus, use_cpu
 from verl_vaopd.platform.vllm_engine import request_seed
-from verl_vaopd.provenance import sha256_of, weights_fingerprint
+from verl_vaopd.provenance import weights_fingerprint
 from verl_vaopd.runs.run_dir import CHECKPOINTS, CONFIG
 
 _JUDGE_CACHE = "judge-cache.jsonl"
@@ -56,6 +58,8 @@ def run(settings: DictConfig) -> tuple[Path, int]:
     judge = _judge(settings)
     model = _model(settings)
     out = out_directory(settings)
+    require_own_results(out, TABLES)
+    require_own_speed(out / SPEED)
     num_failed = _sample(settings, paths, out, model)
     for name in names:
         _score(settings, benchmark_of(settings, name), out / name, judge)
@@ -133,11 +137,22 @@ def _opened(settings: DictConfig, benchmark: Benchmark, path: Path, directory: P
             "questions": asked.digest,
         }
         with Journal(directory / scoring.RESPONSES, identity) as journal:
-            staged.replace(directory / scoring.QUESTIONS)
+            scoring.require_own_scores(directory)
+            _put_questions(staged, directory / scoring.QUESTIONS)
             done = _done(journal.path)
             yield _Part(benchmark, path, asked.num_questions, sampling, fingerprint(identity), journal, done)
     finally:
         staged.unlink(missing_ok=True)
+
+
+def _put_questions(staged: Path, path: Path) -> None:
+    """Give the questions of this run their place. Raises ValueError if others are there."""
+    if path.exists() and path.read_bytes() != staged.read_bytes():
+        raise ValueError(
+            f"{path}: got other questions than this run's, expected the same or no such file; move it away, or name "
+            "another directory with out="
+        )
+    staged.replace(path)
 
 
 def _done(path: Path) -> set[tuple[str, int]]:

@@ -20,7 +20,7 @@ from tqdm import tqdm
 
 from verl_vaopd.data.generated import generate
 from verl_vaopd.data.scoring import compute_score
-from verl_vaopd.data.stored import Collection, StoredPrompt, StoredResponses, is_complete
+from verl_vaopd.data.stored import Collection, StoredPrompt, StoredResponses, is_collected, require_collection
 from verl_vaopd.data.stored_settings import TRAIN_FILE, made_with
 from verl_vaopd.platform import use_cpu, verify_registration
 from verl_vaopd.platform.vllm_engine import cpu_engine_options, forget, request_seed
@@ -58,10 +58,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="the job's configuration, resolved")
     cfg = OmegaConf.load(parser.parse_args(argv).config)
     assert isinstance(cfg, DictConfig)
-    directory = Path(cfg.collect.path).expanduser()
-    if is_complete(directory):
-        StoredResponses(directory).require_made_with(cfg)
-    else:
+    if not is_collected(cfg):
         collect(cfg)
 
 
@@ -74,6 +71,7 @@ def collect(cfg: DictConfig) -> Path:
     Raises:
         ValueError: if the directory was made with other settings, or is being written.
     """
+    require_collection(Path(cfg.collect.path).expanduser())
     use_cpu(cfg.trainer.device == "cpu")
     generate(cfg)
     train_file = Path(cfg.dataset.root).expanduser() / TRAIN_FILE

@@ -8,12 +8,11 @@ either. Imports no torch.
 
 import json
 import os
-import shutil
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from verl_vaopd.files import flush, write_text
+from verl_vaopd.files import flush, remove_own, write_text
 
 MARKER = "COMPLETE"
 BEST = "best"
@@ -84,6 +83,8 @@ def link_best(checkpoints_dir: str | os.PathLike[str], validations: Iterable[Map
     checkpoints_dir = Path(checkpoints_dir)
     link = checkpoints_dir / BEST
     step = best_step(validations, complete_steps(checkpoints_dir))
+    if link.exists() and not link.is_symlink():
+        raise ValueError(f"{link}: got a file or directory, expected a link to a checkpoint or nothing; move it away")
     if step is None:
         link.unlink(missing_ok=True)
         return None
@@ -98,6 +99,7 @@ def link_best(checkpoints_dir: str | os.PathLike[str], validations: Iterable[Map
 def prune(checkpoints_dir: str | os.PathLike[str], keep: int) -> list[int]:
     """Delete complete checkpoints but the latest `keep` and the one that `best` points at; returns the deleted steps.
 
+    Files that were put beside a checkpoint's own are left where they are.
     Half-written ones are left alone: one of them may be being written.
     """
     checkpoints_dir = Path(checkpoints_dir)
@@ -108,6 +110,7 @@ def prune(checkpoints_dir: str | os.PathLike[str], keep: int) -> list[int]:
     deleted = [step for step in steps if checkpoint_path(checkpoints_dir, step).name != best]
     for step in deleted:
         path = checkpoint_path(checkpoints_dir, step)
-        (path / MARKER).unlink()  # first: an interrupted deletion must not leave something that counts
-        shutil.rmtree(path)
+        files = json.loads((path / MARKER).read_text(encoding="utf-8"))
+        # The marker first: an interrupted deletion must not leave something that counts.
+        remove_own(path, [MARKER, *files])
     return deleted
