@@ -197,7 +197,7 @@ def free_bytes(path: Path) -> int:
 def existing(path: Path) -> Path:
     """The path, or the nearest one above it that exists."""
     path = path.absolute()
-    while not path.exists():
+    while not os.path.exists(path):
         path = path.parent
     return path
 

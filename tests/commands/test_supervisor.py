@@ -14,8 +14,8 @@ import pytest
 
 from verl_vaopd.commands import supervisor
 from verl_vaopd.commands.console import Console
-from verl_vaopd.runs.causes import error_excerpt
 from verl_vaopd.runs import events
+from verl_vaopd.runs.causes import error_excerpt
 from verl_vaopd.runs.checkpoints import checkpoint_path, mark_complete
 from verl_vaopd.runs.run_dir import LOG, RunDir
 

@@ -16,12 +16,12 @@ from pathlib import Path
 
 from verl_vaopd.commands.console import Console
 from verl_vaopd.files import free_bytes, size
+from verl_vaopd.platform.temporary import temporary_directories
 from verl_vaopd.runs import events
 from verl_vaopd.runs.causes import error_excerpt
 from verl_vaopd.runs.checkpoints import latest_complete
 from verl_vaopd.runs.parent_watch import PARENT_VARIABLE, die_with_parent
 from verl_vaopd.runs.run_dir import CHECKPOINTS, LOG, RunDir, discard, is_finished
-from verl_vaopd.runs.temporary import temporary_directories
 
 TRAINING_PROCESS = (sys.executable, "-m", "verl_vaopd.trainer.main")
 GRACE_S = 60.0

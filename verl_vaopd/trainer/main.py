@@ -35,6 +35,9 @@ from verl_vaopd.runs.events import EventLog
 from verl_vaopd.runs.parent_watch import watch_parent
 from verl_vaopd.runs.run_dir import LOG, mark_finished
 
+WANDB_PLACES = tuple(name for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR") if name not in os.environ)
+"""Else they are the current directory and the home. What a person has chosen holds."""
+
 if TYPE_CHECKING:
     from verl_vaopd.rollout.agent_loop import ViewAgentLoopManager
 
@@ -131,6 +134,7 @@ def set_environment(config: DictConfig, run_dir: Path) -> None:
     """Variables of all processes; before torch, Ray, verl or vLLM is imported."""
     use_cpu(config.trainer.device == "cpu")
     os.environ["TENSORBOARD_DIR"] = str(run_dir / "tensorboard")
+    os.environ.update(dict.fromkeys(WANDB_PLACES, str(run_dir)))
     # verl's file tracker truncates its file: every launch gets its own.
     os.environ["VERL_FILE_LOGGER_PATH"] = str(run_dir / f"metrics_{time.strftime('%Y%m%d_%H%M%S')}.jsonl")
 

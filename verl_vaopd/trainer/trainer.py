@@ -32,6 +32,7 @@ from verl_vaopd.runs.token_dump import TokenDump, fixed_subset
 from verl_vaopd.runs.validation_samples import write_samples
 from verl_vaopd.teacher.request import ScoreRequest
 from verl_vaopd.trainer import rows
+from verl_vaopd.trainer.failures import require_few_failures
 from verl_vaopd.trainer.placement import POOL_NAME, TeacherGroup
 from verl_vaopd.trainer.reporting import dump_rows, end_tokens, reported, step_metrics
 from verl_vaopd.trainer.rollouts import Rollouts
@@ -102,6 +103,7 @@ class DistillationTrainer(PPOTrainerSync):
             batch, _ = self.replay_buffer.sample(
                 global_steps=self.global_steps, partition_id="train", batch_size=sample_batch_size
             )
+            self._require_few_failures(batch, sample_batch_size)
             rows.require_rollouts(batch)
             self.on_sample_end()
         batch = self._leave_out_prompts(batch)
@@ -123,6 +125,14 @@ class DistillationTrainer(PPOTrainerSync):
         with marked_timer("update_actor", timing_raw):
             self._update_actor(batch, metrics=metrics)
         return batch
+
+    def _require_few_failures(self, batch: KVBatchMeta, num_prompts: int) -> None:
+        num_asked = num_prompts * self.config.actor_rollout_ref.rollout.n
+        limit, what = self.config.run.max_dropped_frac, f"step {self.global_steps}"
+        failures = require_few_failures(self.agent_loop_manager, len(batch), num_asked, limit, what)
+        self.num_dropped_rollouts = failures.num
+        if failures.num:
+            self.events.write("warning", text=failures.told)
 
     def _leave_out_prompts(self, batch: KVBatchMeta) -> KVBatchMeta:
         """DAPO's filter (`papo.min_accuracy`, `papo.max_accuracy`): prompts that teach nothing by comparison."""
@@ -190,6 +200,7 @@ class DistillationTrainer(PPOTrainerSync):
                 timing=timing_raw,
                 worker_metrics=worker_metrics,
                 num_expected_prompts=self.config.data.train_batch_size - self.num_filtered_prompts,
+                num_dropped_rollouts=self.num_dropped_rollouts,
                 num_filtered_prompts=self.num_filtered_prompts,
                 num_padding_rows=len(batch) - len(rollouts.uid),
             )
@@ -212,9 +223,8 @@ class DistillationTrainer(PPOTrainerSync):
         first, *others = summaries
         self.dump.write(self.global_steps, "heldout", validated.token_rows)
         write_samples(self.config.run.dir, self.global_steps, validated.samples)
-        missing = sum(int(of_split["n_missing"]) for of_split in summaries.values())
-        if missing:
-            self.events.write("warning", text=f"{missing} held-out samples failed at step {self.global_steps}")
+        for told in validated.failures:
+            self.events.write("warning", text=told)
         rest = {"other_splits": {split: summaries[split] for split in others}} if others else {}
         self.events.write("validation", step=self.global_steps, **summaries[first], **rest)
         link_best(self.checkpoints_dir, validations(self.events.path))

@@ -26,6 +26,7 @@ from verl_vaopd.engine import fields
 from verl_vaopd.runs.token_dump import TokenRow, fixed_subset
 from verl_vaopd.teacher.request import ScoreRequest
 from verl_vaopd.trainer import rows
+from verl_vaopd.trainer.failures import require_few_failures
 from verl_vaopd.trainer.placement import TeacherGroup
 from verl_vaopd.trainer.reporting import dump_rows
 from verl_vaopd.trainer.validation_stats import summarise_validation
@@ -34,8 +35,9 @@ from verl_vaopd.trainer.weighing import SOURCES, advantage_of, measure, weigh
 if TYPE_CHECKING:
     from verl.checkpoint_engine import CheckpointEngineManager
     from verl.single_controller.ray import RayWorkerGroup
-    from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
     from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
+
+    from verl_vaopd.rollout.agent_loop import ViewAgentLoopManager
 
 FAILED = {
     "accuracy": float("nan"),
@@ -55,12 +57,14 @@ class Validated:
     Attributes:
         samples: one row per sample (validation_samples.SCHEMA).
         token_rows: token-level rows of the fixed questions whose tokens are dumped at every validation.
+        failures: a sentence about each batch of which samples failed.
         summaries: validation_stats.summarise_validation of each split, in order.
     """
 
     samples: list[dict[str, Any]] = field(default_factory=list)
     token_rows: list[TokenRow] = field(default_factory=list)
     summaries: dict[str, dict[str, float | int]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +80,7 @@ class Validation:
     """
 
     questions: Iterable[dict[str, Any]]
-    agent_loops: AgentLoopManagerTQ
+    agent_loops: ViewAgentLoopManager
     replay_buffer: ReplayBuffer
     checkpoint_manager: CheckpointEngineManager
     student_group: RayWorkerGroup
@@ -87,10 +91,13 @@ class Validation:
     config: DictConfig
 
     def run(self, global_steps: int) -> Validated:
-        """One pass over all questions, `global_steps` steps into training."""
+        """One pass over all questions, `global_steps` steps into training.
+
+        Raises RuntimeError if more samples fail than run.max_dropped_frac allows.
+        """
         found = Validated()
         for prompts in self.questions:
-            batch = self._sample(prompts, global_steps)
+            batch = self._sample(prompts, global_steps, found)
             # The rollout engine and the teacher take turns on the accelerator.
             self.checkpoint_manager.sleep_replicas()
             padded = self._padded(batch)
@@ -109,7 +116,7 @@ class Validation:
             found.summaries[split] = summarise_validation(correct, mean_va, seed=self.config.run.seed)
         return found
 
-    def _sample(self, prompts: dict[str, Any], global_steps: int) -> KVBatchMeta:
+    def _sample(self, prompts: dict[str, Any], global_steps: int, found: Validated) -> KVBatchMeta:
         """Answers, through the queue's validation partition."""
         num_prompts = len(prompts["raw_prompt"])
         prompts["uid"] = np.array([str(uuid.uuid4()) for _ in range(num_prompts)], dtype=object)
@@ -120,6 +127,10 @@ class Validation:
         tq.kv_batch_put(keys=list(prompts["uid"]), partition_id="val", tags=tags)
         self.agent_loops.generate_sequences(asked)
         batch, _ = self.replay_buffer.sample(global_steps=global_steps, partition_id="val", batch_size=num_prompts)
+        num_asked = num_prompts * self.config.actor_rollout_ref.rollout.val_kwargs.n
+        limit, what = self.config.run.max_dropped_frac, f"validation at step {global_steps}"
+        failures = require_few_failures(self.agent_loops, len(batch), num_asked, limit, what)
+        found.failures += [failures.told] if failures.num else []
         rows.require_rollouts(batch)
         return batch
 

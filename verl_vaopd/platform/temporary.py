@@ -22,8 +22,9 @@ LONGEST = _LONGEST_SOCKET - len(f"/{PREFIX}xxxxxxxx{_RAY_SOCKET}")
 
 
 def places() -> dict[str, str]:
-    """{variable: directory} for temporary files, as it is now: Ray's own only where it is set."""
-    return {name: os.environ[name] for name in VARIABLES if os.environ.get(name)} or {"TMPDIR": "/tmp"}
+    """{variable: absolute directory} for temporary files, as it is now: Ray's own only where it is set."""
+    given = {name: os.path.abspath(os.environ[name]) for name in VARIABLES if os.environ.get(name)}
+    return {"TMPDIR": "/tmp", **given}
 
 
 @contextlib.contextmanager
