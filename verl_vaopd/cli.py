@@ -13,6 +13,7 @@ from typing import Any
 
 from verl_vaopd.commands.program import program, short
 from verl_vaopd.data.generated import MODEL_BUILDERS
+from verl_vaopd.disk import told
 
 USAGE_ERROR = 2
 
@@ -21,7 +22,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one subcommand; returns the exit code: 2 for a user's mistake, told in one message without a traceback."""
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments[1:2] == ["build"] and arguments[0] in MODEL_BUILDERS:  # the builder has a parser of its own
-        return MODEL_BUILDERS[arguments[0]](arguments[2:])
+        return _told(MODEL_BUILDERS[arguments[0]], arguments[2:])
     if arguments[:1] == ["eval"]:  # so has the evaluation
         return _told(evaluate, arguments[1:])
     parser = _parser()
@@ -42,6 +43,11 @@ def _told(command: Callable[[Any], int], argument: object) -> int:
         return command(argument)
     except ValueError as error:
         print(f"vaopd: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        print(f"vaopd: {told(error)}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:  # outside of training, which answers to signals itself
         print("vaopd: interrupted", file=sys.stderr)

@@ -11,7 +11,6 @@ written, is somebody's work: it is named, and nothing is changed.
 from __future__ import annotations
 
 import contextlib
-import errno
 import hashlib
 import json
 import os
@@ -21,12 +20,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from verl_vaopd.disk import told_if_full
+
 if TYPE_CHECKING:
     import pyarrow as pa
 
 MANIFEST = "manifest.json"
 RECORD = ".vaopd-results.json"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextlib.contextmanager
@@ -149,83 +149,6 @@ def content(directory: Path) -> list[str]:
         return [directory.name]
     paths = (path for path in directory.rglob("*") if path.is_symlink() or path.is_file() or not any(path.iterdir()))
     return sorted(path.relative_to(directory).as_posix() for path in paths)
-
-
-@contextlib.contextmanager
-def told_if_full(path: Path, needed: int | None = None) -> Iterator[None]:
-    """Raise OSError that tells the place, what was needed and what is free, where writing `path` fills the disk."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in _FULL or isinstance(error, DiskFull):
-            raise
-        raise DiskFull(path, needed) from error
-
-
-class DiskFull(OSError):
-    """There is no room to write a file.
-
-    Args:
-        path: of the file or directory.
-        needed: bytes, if they are known.
-        what: is written, for a reader.
-    """
-
-    def __init__(self, path: Path, needed: int | None = None, what: str = "this file"):
-        amount = "more than that" if needed is None else f"about {size(needed)}"
-        super().__init__(
-            errno.ENOSPC,
-            f"the disk is full: {path} is on a file system with {size(free_bytes(path))} free; {what} needs {amount}; "
-            "free some space there (or raise your quota), or write to another place. What was complete is kept",
-        )
-
-    def __reduce__(self) -> tuple:
-        return OSError, self.args
-
-
-def require_room(path: Path, needed: int, what: str) -> None:
-    """Raise DiskFull unless so many bytes are free where `path` is or will be."""
-    if free_bytes(path) < needed:
-        raise DiskFull(path, needed, what)
-
-
-def free_bytes(path: Path) -> int:
-    """Bytes that this user may still write where `path` is or will be."""
-    return shutil.disk_usage(existing(path)).free
-
-
-def existing(path: Path) -> Path:
-    """The path, or the nearest one above it that exists."""
-    path = path.absolute()
-    while not os.path.exists(path):
-        path = path.parent
-    return path
-
-
-def size(num_bytes: float) -> str:
-    """For a reader: `1.5 GiB`."""
-    for unit in ("bytes", "KiB", "MiB"):
-        if num_bytes < 1024:
-            return f"{num_bytes:.0f} {unit}" if unit == "bytes" else f"{num_bytes:.1f} {unit}"
-        num_bytes /= 1024
-    return f"{num_bytes:.1f} GiB"
-
-
-def append(descriptor: int, data: bytes, path: Path) -> None:
-    """Add data to a file that nobody else writes (opened with O_APPEND), all of it or, if the disk is full, nothing."""
-    before = os.fstat(descriptor).st_size
-    try:
-        append_shared(descriptor, data, path)
-    except OSError:
-        os.ftruncate(descriptor, before)
-        raise
-
-
-def append_shared(descriptor: int, data: bytes, path: Path) -> None:
-    """Add data to a file that others write too: a full disk may leave half of it."""
-    with told_if_full(path, len(data)):
-        while data:  # a write to a file is cut short by a full disk or a signal only
-            data = data[os.write(descriptor, data) :]
 
 
 def sha256_of(path: Path) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from verl_vaopd.commands.console import Console
-from verl_vaopd.files import free_bytes, size
+from verl_vaopd.disk import free_bytes, size
 from verl_vaopd.platform.temporary import temporary_directories
 from verl_vaopd.runs import events
 from verl_vaopd.runs.causes import error_excerpt

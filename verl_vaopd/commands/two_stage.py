@@ -31,9 +31,12 @@ from verl_vaopd.commands.jobs import (
     print_cautions,
     take,
 )
+from verl_vaopd.commands.room import require_room_for
 from verl_vaopd.commands.run_jobs import run_together
+from verl_vaopd.disk import told_if_full
 from verl_vaopd.files import require_own_results
 from verl_vaopd.runs import run_dir
+from verl_vaopd.runs.causes import cause_in
 from verl_vaopd.runs.export import PROVENANCE, resolve_checkpoint
 
 STAGES = {"stage1": ("cot_sft", "opd", "vaopd"), "stage2": ("grpo", "papo")}
@@ -76,12 +79,13 @@ def export_checkpoint(run: Path, checkpoint: str, out: Path) -> None:
     options = ["--checkpoint", checkpoint, "--out", str(out), "--dtype", "float32"]
     # verl's merger and transformers talk a lot; what they said matters only where it went wrong.
     command = [sys.executable, "-m", "verl_vaopd.cli", "export", str(run), *options]
-    result = subprocess.run(command, capture_output=True, text=True)
+    log = run / f"export-{out.name}.log"
+    with told_if_full(log), log.open("ab") as file:
+        start = file.tell()
+        result = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
     if result.returncode != 0:
-        said = "\n".join((result.stdout + result.stderr).splitlines()[-20:])
-        raise ValueError(
-            f"{run}: could not export its {checkpoint} checkpoint to {out}; from the end of its output:\n{said}"
-        )
+        cause = cause_in(log, start)
+        raise ValueError(f"{run}: could not export its {checkpoint} checkpoint to {out}: {cause} (log: {log})")
 
 
 def two_stage(
@@ -113,6 +117,7 @@ def two_stage(
         if model.exists():
             _exported_step(model)
     done = [is_done(job) for job in (*plan.stages, *plan.points.values())]
+    require_room_for((job.cfg, job.path) for job in (*plan.stages, *plan.points.values()) if not is_done(job))
     if any(done):
         print(f"            {sum(done)} of {len(done)} runs are finished")
     print_cautions({stage.title: stage.cfg for stage in plan.stages})
@@ -123,7 +128,8 @@ def two_stage(
         _export_once(stage.path, checkpoint, plan.directory / out, export)
 
     def tell(job: Job, reason: str | None) -> None:
-        print(f"{job.title}: " + ("measured" if reason is None else f"failed: {reason}"), flush=True)
+        text = "measured" if reason is None else f"failed: {reason} (log: {job.path / run_dir.LOG})"
+        print(f"{job.title}: {text}", flush=True)
 
     outcome = run_together(list(plan.points.values()), command_line, tell, command)
     for line in outcome.excerpt:

@@ -18,9 +18,9 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from verl_vaopd.disk import append_shared
 from verl_vaopd.evaluation.chat_client import CallFailed, ChatClient, Completion
 from verl_vaopd.evaluation.storage import encode, fingerprint
-from verl_vaopd.files import append_shared
 
 TEMPERATURE = 0.0
 

@@ -26,10 +26,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from verl_vaopd.disk import told_if_full
 from verl_vaopd.evaluation.sources.occupancy import Occupancy
 from verl_vaopd.evaluation.sources.source import Response
 from verl_vaopd.evaluation.storage import encode
-from verl_vaopd.files import told_if_full
 
 SPEED = "speed.jsonl"
 _PERIOD = 5.0

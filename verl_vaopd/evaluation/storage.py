@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from verl_vaopd.files import append
+from verl_vaopd.disk import append
 
 _HEADER = b'{"identity": '
 _SURROGATE = re.compile(r"[\ud800-\udfff]")

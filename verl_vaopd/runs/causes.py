@@ -33,6 +33,13 @@ def error_excerpt(log: Path, start: int = 0, limit: int = 20) -> list[str]:
     return [_cut(line) for line in raw[-limit:]]
 
 
+def cause_in(log: Path, start: int = 0) -> str:
+    """One line of a log that says why its process died: the last error of its last traceback, or its last line."""
+    lines = error_excerpt(log, start)
+    errors = [number for number, line in enumerate(lines) if _ERROR.match(line)]
+    return _cut(" ".join(lines[errors[-1] if errors else -1 :])) if lines else "it wrote nothing"
+
+
 def short_cause(text: str) -> str:
     """One line of an error's text: of a traceback that is passed on (Ray's) its last error, otherwise the whole."""
     lines = [_RAY_PREFIX.sub("", line) for line in _lines(text)]

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from verl_vaopd.files import append
+from verl_vaopd.disk import append
 
 FILE_NAME = "events.jsonl"
 

@@ -32,7 +32,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 import verl_vaopd
-from verl_vaopd.files import told_if_full, write_text
+from verl_vaopd.disk import told_if_full
+from verl_vaopd.files import write_text
 from verl_vaopd.provenance import hardware, package_versions, source_version
 
 CONFIG, OVERRIDES, VERSIONS, LAUNCHES = "config.yaml", "overrides.txt", "versions.json", "launches.jsonl"

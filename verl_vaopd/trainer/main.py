@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.data.generated import GENERATED, generate
 from verl_vaopd.data.stored import is_collected
+from verl_vaopd.disk import told_if_full
 from verl_vaopd.platform import use_cpu, verify_registration
 from verl_vaopd.runs.causes import short_cause
 from verl_vaopd.runs.checkpoints import BEST
@@ -58,13 +59,15 @@ def main(argv: list[str] | None = None) -> None:
             log_to(job.run_dir / LOG)
         set_environment(job.config, job.run_dir)
         try:
-            work(job)
+            with told_if_full(job.run_dir):
+                work(job)
         except Exception as error:
             job.failed = True
             _report(error, job)
             if not options.keep_going:
                 raise
-            traceback.print_exc()
+            with contextlib.suppress(OSError):  # no room for it
+                traceback.print_exc()
 
     for job in jobs:
         attempt(job, prepare)

@@ -23,10 +23,11 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 
 from verl_vaopd.actor.worker import StudentWorker
+from verl_vaopd.config.checks.weights import checkpoint_bytes
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.engine import fields
 from verl_vaopd.rollout.prompt_lengths import require_prompts_fit, require_responses_fit
-from verl_vaopd.runs.checkpoints import latest_complete, link_best, mark_complete, prune
+from verl_vaopd.runs.checkpoints import checkpoint_path, latest_complete, link_best, mark_complete, prune, saving
 from verl_vaopd.runs.events import EventLog, validations
 from verl_vaopd.runs.token_dump import TokenDump, fixed_subset
 from verl_vaopd.runs.validation_samples import write_samples
@@ -252,10 +253,12 @@ class DistillationTrainer(PPOTrainerSync):
         )
 
     def _save_checkpoint(self) -> None:
-        super()._save_checkpoint()
-        if self.objective.ema_decay is not None:
-            self.actor_rollout_wg.save_teacher(str(self.checkpoints_dir / f"global_step_{self.global_steps}"))
-        mark_complete(self.checkpoints_dir / f"global_step_{self.global_steps}")
+        step_dir = checkpoint_path(self.checkpoints_dir, self.global_steps)
+        with saving(step_dir, checkpoint_bytes(self.config)):
+            super()._save_checkpoint()
+            if self.objective.ema_decay is not None:
+                self.actor_rollout_wg.save_teacher(str(step_dir))
+            mark_complete(step_dir)
         self.events.write("checkpoint", step=self.global_steps)
 
     def _load_checkpoint(self) -> None:

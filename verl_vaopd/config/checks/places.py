@@ -13,7 +13,7 @@ from verl_vaopd.config.checks.weights import checkpoint_bytes
 from verl_vaopd.config.errors import Findings
 from verl_vaopd.data.generated import GENERATED
 from verl_vaopd.data.stored import require_collection
-from verl_vaopd.files import existing, free_bytes, size
+from verl_vaopd.disk import existing, free_bytes, size
 from verl_vaopd.platform import temporary, wandb_login
 
 _LEAST_FREE = 64 << 20
