@@ -14,6 +14,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 ROOT=$(pwd -P)
 STAMP=.venv/vaopd-setup.stamp
 LOG=.setup/setup.log
+MADE_HERE=.setup/venv-made-here
 PYTHON=.venv/bin/python
 # A cluster's modules often set these; either would mix foreign packages into the environment being built.
 unset PYTHONPATH PYTHONHOME
@@ -146,9 +147,12 @@ say "$HARDWARE stack, $(grep -cE '^[a-z0-9]' "$LOCK") pinned packages into $ROOT
 
 if [[ -e .venv ]] && { ! is_python311 "$PYTHON" || [[ $(installed hardware) != "$HARDWARE" ||
     $(installed root) != "$ROOT" ]]; }; then
+    [[ -f $STAMP || -f $MADE_HERE ]] || fail "$ROOT/.venv is not from this script, which does not replace it" \
+        "expected none, or one that launch/setup.sh has made: move it away, or remove it if you do not need it"
     say "the environment there is unfinished, or of another stack, place or Python: building it anew"
     rm -rf .venv
 fi
+touch "$MADE_HERE" # before it is: a set-up may be killed at any time
 [[ -e .venv ]] || create_venv
 rm -f "$STAMP"
 

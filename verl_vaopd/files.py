@@ -213,6 +213,11 @@ def _recorded(directory: Path) -> dict[str, list[str]]:
         raise ValueError(f"{path}: got no JSON, expected the record of the results here; remove it") from None
 
 
+def listing_of(directory: Path) -> str:
+    """The first names of what lies below a directory, or `a file`, for a reader."""
+    return "a file" if directory.is_file() else _listed(content(directory)) or "nothing"
+
+
 def _listed(names: list[str], most: int = 5) -> str:
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return ", ".join(names[:most]) + more

@@ -17,7 +17,7 @@ from verl_vaopd.commands.jobs import Job, is_done
 from verl_vaopd.commands.supervisor import TRAINING_PROCESS, Supervisor, disk_warning
 from verl_vaopd.runs import events, run_dir
 from verl_vaopd.runs.causes import error_excerpt
-from verl_vaopd.runs.run_dir import LOG
+from verl_vaopd.runs.run_dir import LOG, RunDir
 
 
 @dataclass(frozen=True)
@@ -55,10 +55,15 @@ def run_together(
         return Outcome()
     failures: dict[str, str] = {}
     with ExitStack() as stack:
-        runs = []
-        for job in todo:
-            runs.append(run_dir.prepare(job.cfg, job.overrides, command_line))
-            stack.callback(os.close, runs[-1].lock)
+        runs: list[RunDir] = []
+        try:
+            for job in todo:
+                runs.append(run_dir.prepare(job.cfg, job.overrides, command_line))
+                stack.callback(os.close, runs[-1].lock)
+        except ValueError:
+            for run in runs:
+                run_dir.discard(run)
+            raise
         logs = {job.path / LOG: _size(job.path / LOG) for job in todo}
         offsets = [events.end_of(job.path / events.FILE_NAME) for job in todo]
         # The process gets the last run's log and lock, and its directory as the last one. The lock keeps the same batch

@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 from verl_vaopd.data.stored_settings import WRITING_SETTINGS, made_with, require_same
-from verl_vaopd.files import MANIFEST, content, write_parquet, write_text
+from verl_vaopd.files import MANIFEST, content, listing_of, write_parquet, write_text
 
 FORMAT_VERSION = 1
 _LOCK = ".lock"
@@ -211,7 +211,7 @@ def require_collection(directory: Path) -> None:
     others = [name for name in content(directory) if name != _LOCK and not name.startswith(f".{MANIFEST}.")]
     if others or not directory.is_dir():
         raise ValueError(
-            f"collect.path: got {directory}, which holds {', '.join(others[:5])} and no collection; expected a new or "
+            f"collect.path: got {directory}, which holds {listing_of(directory)} and no collection; expected a new or "
             "empty directory, or one that `vaopd collect` has written; name another one"
         )
 

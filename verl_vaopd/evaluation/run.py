@@ -136,23 +136,25 @@ def _opened(settings: DictConfig, benchmark: Benchmark, path: Path, directory: P
             "num_questions": asked.num_questions,
             "questions": asked.digest,
         }
+        scoring.require_own_scores(directory)
+        if not (directory / scoring.RESPONSES).exists():  # otherwise it says what is different
+            _require_questions(staged, directory / scoring.QUESTIONS)
         with Journal(directory / scoring.RESPONSES, identity) as journal:
-            scoring.require_own_scores(directory)
-            _put_questions(staged, directory / scoring.QUESTIONS)
+            _require_questions(staged, directory / scoring.QUESTIONS)
+            staged.replace(directory / scoring.QUESTIONS)
             done = _done(journal.path)
             yield _Part(benchmark, path, asked.num_questions, sampling, fingerprint(identity), journal, done)
     finally:
         staged.unlink(missing_ok=True)
 
 
-def _put_questions(staged: Path, path: Path) -> None:
-    """Give the questions of this run their place. Raises ValueError if others are there."""
+def _require_questions(staged: Path, path: Path) -> None:
+    """Raise ValueError if other questions than those of this run are there."""
     if path.exists() and path.read_bytes() != staged.read_bytes():
         raise ValueError(
             f"{path}: got other questions than this run's, expected the same or no such file; move it away, or name "
             "another directory with out="
         )
-    staged.replace(path)
 
 
 def _done(path: Path) -> set[tuple[str, int]]:

@@ -103,7 +103,7 @@ def prepare(cfg: DictConfig, overrides: Sequence[str], command: Sequence[str]) -
     no run directory.
     """
     path = choose(cfg)
-    _require_ours(path)
+    require_ours(path)
     path.mkdir(parents=True, exist_ok=True)
     lock = _acquire(path)
     if is_finished(path) and path != choose(cfg):  # another process finished it between the choice and the lock
@@ -170,7 +170,7 @@ def _with_run(cfg: DictConfig, **values: Any) -> DictConfig:
     return changed
 
 
-def _require_ours(path: Path) -> None:
+def require_ours(path: Path) -> None:
     """Raise ValueError where something else than a run lies."""
     if not path.exists():
         return
