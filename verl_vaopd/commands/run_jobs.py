@@ -16,7 +16,7 @@ from tqdm import tqdm
 from verl_vaopd.commands.jobs import Job, is_done
 from verl_vaopd.commands.supervisor import TRAINING_PROCESS, Supervisor, disk_warning
 from verl_vaopd.runs import events, run_dir
-from verl_vaopd.runs.causes import error_excerpt
+from verl_vaopd.runs.causes import error_excerpt, short_cause
 from verl_vaopd.runs.run_dir import LOG, RunDir
 
 
@@ -99,7 +99,7 @@ def _follow(job: Job, offset: int, supervisor: Supervisor) -> str | None:
         line.set_description_str(f"  {job.title} ...")
         for event in events.follow(job.path / events.FILE_NAME, writing, offset):
             if event["kind"] in ("failed", "refused"):
-                reasons.append(event["text"])
+                reasons.append(short_cause(event["text"]))
             elif event["kind"] == "step":
                 line.set_description_str(f"  {job.title}: step {event['step']}/{event['total']}")
     return reasons[-1] if reasons else None

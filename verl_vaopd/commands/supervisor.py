@@ -51,10 +51,10 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, **own, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(parent)},
+                env={**os.environ, **own.environment, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(parent)},
                 start_new_session=True,
                 # The child holds the lock too: if this process is killed, no other one starts before the child ended.
-                pass_fds=[self._run_dir.lock],
+                pass_fds=[self._run_dir.lock, *own.locks],
                 # Safe here: this process has no other thread at the time of the fork.
                 preexec_fn=lambda: die_with_parent(parent),
             )

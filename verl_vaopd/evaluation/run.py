@@ -29,6 +29,7 @@ from verl_vaopd.evaluation.storage import Journal, fingerprint, read_rows
 from verl_vaopd.evaluation.tables import TABLES
 from verl_vaopd.files import require_own_results, sha256_of
 from verl_vaopd.platform import probe_gpus, use_cpu
+from verl_vaopd.platform.temporary import own_temporary_files
 from verl_vaopd.platform.vllm_engine import request_seed
 from verl_vaopd.provenance import weights_fingerprint
 from verl_vaopd.runs.run_dir import CHECKPOINTS, CONFIG
@@ -79,6 +80,7 @@ def _sample(settings: DictConfig, paths: Mapping[str, Path], out: Path, model: M
         present = sum(sample < settings.n for part in parts.values() for _, sample in part.done)
         if present == wanted:
             return 0  # and no engine was started
+        stack.enter_context(own_temporary_files())
         source = _source(settings, model, tuple(paths))
         stack.callback(source.close)
         requests = itertools.chain.from_iterable(part.requests(settings) for part in parts.values())

@@ -23,6 +23,7 @@ from verl_vaopd.data.scoring import compute_score
 from verl_vaopd.data.stored import Collection, StoredPrompt, StoredResponses, is_collected, require_collection
 from verl_vaopd.data.stored_settings import TRAIN_FILE, made_with
 from verl_vaopd.platform import use_cpu, verify_registration
+from verl_vaopd.platform.temporary import own_temporary_files
 from verl_vaopd.platform.vllm_engine import cpu_engine_options, forget, request_seed
 from verl_vaopd.provenance import package_versions, source_version
 
@@ -85,7 +86,8 @@ def collect(cfg: DictConfig) -> Path:
     num_prompts = pq.read_metadata(train_file).num_rows
     with Collection(directory, made_with(cfg), num_prompts, provenance) as collection:
         if collection.missing():
-            _collect_missing(cfg, train_file, collection, num_prompts)
+            with own_temporary_files():
+                _collect_missing(cfg, train_file, collection, num_prompts)
     print(summary_text(StoredResponses(directory).summary()))
     return directory
 

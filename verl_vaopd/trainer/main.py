@@ -27,7 +27,7 @@ from omegaconf import DictConfig, OmegaConf
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.data.generated import GENERATED, generate
 from verl_vaopd.data.stored import is_collected
-from verl_vaopd.disk import told_if_full
+from verl_vaopd.disk import DiskFull, told_if_full
 from verl_vaopd.platform import use_cpu, verify_registration
 from verl_vaopd.runs.causes import short_cause
 from verl_vaopd.runs.checkpoints import BEST
@@ -103,7 +103,8 @@ def _report(error: Exception, job: Job) -> None:
     """
     origin = list(traceback.walk_tb(error.__traceback__))[-1][0].f_globals["__name__"]
     refused = isinstance(error, ValueError) and not job.begun and origin.startswith("verl_vaopd.")
-    text = str(error) if refused else short_cause(str(error)) or type(error).__name__
+    said = str(error.strerror) if isinstance(error, DiskFull) else str(error)
+    text = said if refused else short_cause(said) or type(error).__name__
     # A full disk is the reason then, and has no room for it.
     with contextlib.suppress(OSError), EventLog(job.run_dir / EVENTS) as events:
         events.write("refused" if refused else "failed", text=text)
@@ -195,7 +196,10 @@ def train(job: Job) -> None:
         best = job.run_dir / "checkpoints" / BEST
         # Without training there was no step.
         last_step = 0 if config.trainer.val_only else trainer.total_training_steps
-        mark_finished(job.run_dir, last_step=last_step, best=best.resolve().name if best.exists() else None)
+        ended = "nothing was trained (trainer.val_only)" if config.trainer.val_only else trainer.ended
+        mark_finished(
+            job.run_dir, last_step=last_step, best=best.resolve().name if best.exists() else None, ended=ended
+        )
         events.write("finished")
 
 

@@ -26,12 +26,18 @@ def check_places(cfg: DictConfig, findings: Findings) -> None:
         if _check_writable(findings, key, path, f"{key}=DIR with a directory that can be written"):
             _check_room(findings, key, path, needed, f"free some, or {key}=DIR on another disk")
     _check_temporary(cfg, findings)
-    _check_caches(findings)
+    _check_home(findings)
     dataset = cfg.dataset
     if dataset.name in GENERATED and None not in (dataset.num_train, dataset.num_validation, dataset.num_test):
-        _check_ours(findings, "dataset.root", lambda: GENERATED[dataset.name].require_writable(dataset))
+        _check_ours(
+            findings,
+            "dataset.root",
+            Path(dataset.root).expanduser(),
+            lambda: GENERATED[dataset.name].require_writable(dataset),
+        )
     if cfg.method.stored_responses:
-        _check_ours(findings, "collect.path", lambda: require_collection(Path(cfg.collect.path).expanduser()))
+        responses = Path(cfg.collect.path).expanduser()
+        _check_ours(findings, "collect.path", responses, lambda: require_collection(responses))
     if "wandb" in cfg.trainer.logger:
         _check_wandb(findings)
 
@@ -107,15 +113,21 @@ def _check_temporary(cfg: DictConfig, findings: Findings) -> None:
             )
 
 
-def _check_caches(findings: Findings) -> None:
-    """vLLM and what it compiles with write below these, and stop with a traceback where they cannot."""
-    for variable, usual in (("XDG_CACHE_HOME", ".cache"), ("XDG_CONFIG_HOME", ".config")):
-        path = Path(os.environ.get(variable) or Path.home() / usual)
-        fix = f"{variable}=DIR before the command, with a directory that can be written (or HOME=DIR)"
-        _check_writable(findings, f"the directory for caches and settings of libraries ({variable})", path, fix)
+def _check_home(findings: Findings) -> None:
+    """Ray keeps a token there, vLLM and what it compiles with their caches and settings: each ends with a traceback."""
+    for variable in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME"):
+        if place := os.environ.get(variable):
+            what = f"the directory of libraries for caches and settings ({variable})"
+            _check_writable(findings, what, Path(place), f"{variable}=DIR before the command")
+    fix = (
+        "HOME=DIR before the command, with a directory that can be written (HF_HOME=DIR keeps the models of the other)"
+    )
+    _check_writable(findings, "the home directory (HOME)", Path.home(), fix)
 
 
-def _check_ours(findings: Findings, key: str, require: Callable[[], None]) -> None:
+def _check_ours(findings: Findings, key: str, path: Path, require: Callable[[], None]) -> None:
+    if not path.is_dir():
+        return  # nothing is there, or what _check_writable tells
     try:
         require()
     except ValueError as error:

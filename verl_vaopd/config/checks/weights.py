@@ -64,7 +64,8 @@ def checkpoint_bytes(cfg: DictConfig) -> int:
     contents = actor.checkpoint.save_contents
     copies = ("model" in contents) + 2 * ("optimizer" in contents) + ("hf_model" in contents)
     teacher = 0 if cfg.teacher.ema_decay is None else 4 if cfg.teacher.dtype == "float32" else 2
-    return parameters * (width * copies + teacher)
+    # With the tokenizer, and what a file format adds.
+    return parameters * (width * copies + teacher) * 21 // 20
 
 
 def _files(directory: Path) -> list[Path]:
