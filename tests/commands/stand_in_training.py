@@ -2,7 +2,8 @@
 
 python stand_in_training.py --keep-going --run-dir RUN ...
 
-A file RUN-NAME.json beside a run directory makes its run end otherwise: {"fail": text}, {"die": text}, {"sleep": true}.
+A file RUN-NAME.json beside a run directory makes its run end otherwise: {"fail": text}, {"refuse": text},
+{"die": text}, {"sleep": true}.
 """
 
 import argparse
@@ -118,10 +119,11 @@ def main() -> None:
         if "sleep" in todo:
             (path.parent / "sleeping").touch()
             time.sleep(600)
-        if "fail" in todo:
+        ended = [(event, todo[word]) for word, event in (("fail", "failed"), ("refuse", "refused")) if word in todo]
+        if ended:
             assert options.keep_going
             with EventLog(path / "events.jsonl") as log:
-                log.write("failed", text=todo["fail"])
+                log.write(ended[0][0], text=ended[0][1])
             continue
         cfg = OmegaConf.load(path / "config.yaml")
         start = START.get(Path(cfg.student.path).name, 0)

@@ -233,7 +233,8 @@ def test_a_point_that_fails_is_measured_by_the_same_command_again(small, capsys)
     behave(small, "measured-boundary", fail="no room")
     assert run() == 1
     out = capsys.readouterr().out
-    assert "boundary: failed: no room" in out and "end: measured" in out
+    log = small / "measured-boundary" / "train.log"
+    assert f"boundary: failed: no room (log: {log})\n" in out and "end: measured" in out
     assert not (small / "two_stage.md").exists()
     (small / "measured-boundary.json").unlink()
     assert run() == 0
