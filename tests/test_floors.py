@@ -270,8 +270,8 @@ class TestTheTest:
         files = {
             "rollout/prompts.py": "from verl_vaopd.actor import loss",
             "commands/jobs.py": "import verl_vaopd.trainer.main",
-            "algorithms/papo.py": "from verl_vaopd.files import write"
-            ** dict.fromkeys(("actor/loss.py", "trainer/main.py", "files.py"), ""),
+            "algorithms/papo.py": "from verl_vaopd.files import write",
+            **dict.fromkeys(("actor/loss.py", "trainer/main.py", "files.py"), ""),
         }
         found = wrong_arrows(imports(files)[0])
         assert [problem.partition(":")[0] for problem in found] == [

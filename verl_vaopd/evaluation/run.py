@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from verl_vaopd.config.checks.weights import require_whole_weights
 from verl_vaopd.evaluation import questions, scoring
 from verl_vaopd.evaluation.benchmark import Benchmark
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
@@ -194,6 +195,8 @@ def _model(settings: DictConfig) -> Model:
         path = _exported(path)
     elif path.is_dir() and not (path / "config.json").is_file():
         raise ValueError(f"model: got {path}, which has no config.json; expected a Hugging Face or a run directory")
+    if path.is_dir():
+        require_whole_weights("model", path)
     found = str(path) if path.is_dir() else settings.model
     return Model(found, weights_fingerprint(found))
 

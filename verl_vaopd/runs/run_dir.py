@@ -104,6 +104,16 @@ def prepare(cfg: DictConfig, overrides: Sequence[str], command: Sequence[str]) -
     """
     path = choose(cfg)
     require_ours(path)
+    is_new = not path.exists()
+    try:
+        return _prepare(cfg, path, overrides, command)
+    except OSError:  # no room, for instance
+        if is_new:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def _prepare(cfg: DictConfig, path: Path, overrides: Sequence[str], command: Sequence[str]) -> RunDir:
     path.mkdir(parents=True, exist_ok=True)
     lock = _acquire(path)
     if is_finished(path) and path != choose(cfg):  # another process finished it between the choice and the lock

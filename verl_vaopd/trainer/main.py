@@ -29,7 +29,7 @@ from verl_vaopd.data.generated import GENERATED, generate
 from verl_vaopd.data.stored import is_collected
 from verl_vaopd.disk import DiskFull, told_if_full
 from verl_vaopd.platform import use_cpu, verify_registration
-from verl_vaopd.runs.causes import short_cause
+from verl_vaopd.runs.causes import cause_in, short_cause
 from verl_vaopd.runs.checkpoints import BEST
 from verl_vaopd.runs.events import FILE_NAME as EVENTS
 from verl_vaopd.runs.events import EventLog
@@ -153,9 +153,18 @@ def prepare(job: Job) -> None:
         if Objective.from_config(config).stored_responses and not is_collected(config):
             events.write("phase", name=f"collecting responses of the teacher in {config.collect.path}")
             # A process of its own: vLLM gives the accelerator's memory back only by ending.
-            collect = [sys.executable, "-m", "verl_vaopd.rollout.collect", str(job.run_dir / "config.yaml")]
-            subprocess.run(collect, check=True)
+            _collect(job.run_dir)
         events.write("phase", name="importing verl, vLLM and Ray")
+
+
+def _collect(run_dir: Path) -> None:
+    """Raises RuntimeError with the cause that the process has left in the log."""
+    log = run_dir / LOG
+    start = log.stat().st_size if log.exists() else 0
+    result = subprocess.run([sys.executable, "-m", "verl_vaopd.rollout.collect", str(run_dir / "config.yaml")])
+    if result.returncode != 0:
+        cause = cause_in(log, start) if log.exists() else "its output is above"
+        raise RuntimeError(f"responses could not be collected: {cause}")
 
 
 def train(job: Job) -> None:

@@ -33,6 +33,12 @@ def check_weights(cfg: DictConfig, findings: Findings) -> None:
             )
 
 
+def require_whole_weights(key: str, directory: Path) -> None:
+    """Raise ValueError where the weights in a directory cannot be read; `key` is the setting that named it."""
+    for got, fix in _problems(directory):
+        raise ValueError(f"{key}: got {got}; expected whole files of weights; {fix}")
+
+
 def is_pointer(path: Path) -> bool:
     """Whether a file is what git leaves in the place of one that Git LFS has not fetched."""
     with path.open("rb") as file:
