@@ -83,10 +83,18 @@ class ViewAgentLoopWorker(_Base):
         taken, self.failures = self.failures, Counter()
         return taken
 
-    async def _run_agent_loop(self, *args: Any, **kwargs: Any) -> Any:
+    async def _run_agent_loop(
+        self,
+        sampling_params: dict[str, Any],
+        trajectory: dict[str, Any],
+        *,
+        agent_name: str,
+        trace: bool = True,
+        **kwargs: Any,
+    ) -> None:
         """One rollout; verl logs what it raises, and goes on without it."""
         try:
-            return await super()._run_agent_loop(*args, **kwargs)
+            await super()._run_agent_loop(sampling_params, trajectory, agent_name=agent_name, trace=trace, **kwargs)
         except Exception as error:
             self.failures[f"{type(error).__name__}: {short_cause(str(error))}"] += 1
             raise
