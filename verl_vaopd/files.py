@@ -30,14 +30,17 @@ RECORD = ".vaopd-results.json"
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def whole_file(path: Path, needed: int | None = None) -> Iterator[Path]:
     """The path to write to; what is there at the end takes the place of `path`. An error leaves `path` as it was.
 
     For files in directories of ours, such as a run's; elsewhere: result_files.
+
+    Args:
+        needed: bytes, about, to be told where the disk is full.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with told_if_full(path):
+        with told_if_full(path, needed):
             yield temporary
             flush(temporary)
             temporary.replace(path)
@@ -166,7 +169,7 @@ def read_yaml(path: Path) -> Any:
 
 def write_text(path: Path, text: str) -> None:
     """A text file in UTF-8."""
-    with whole_file(path) as temporary:
+    with whole_file(path, len(text)) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -174,7 +177,7 @@ def write_parquet(path: Path, table: pa.Table, **options: Any) -> None:
     """A parquet file; options are those of pyarrow.parquet.write_table."""
     import pyarrow.parquet as pq
 
-    with whole_file(path) as temporary:
+    with whole_file(path, table.nbytes) as temporary:
         pq.write_table(table, temporary, **options)
 
 

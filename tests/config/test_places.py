@@ -100,6 +100,16 @@ def test_temporary_files_with_a_path_that_sockets_cannot_have(workplace, monkeyp
         validate_socket_filepath(f"x{socket}")
 
 
+def test_a_place_of_rays_own_is_checked_too(workplace):
+    key = "ray_kwargs.ray_init._temp_dir"
+    assert not problems(f"+{key}=/tmp/{'x' * (temporary.LONGEST_OF_RAY - len('/tmp/'))}")
+    (problem,) = problems(f"+{key}=/tmp/{'x' * temporary.LONGEST_OF_RAY}")
+    assert "AF_UNIX" in problem and f"{key}=/tmp/ray" in problem
+    (workplace / "file").touch()
+    (problem,) = problems(f"+{key}=file")
+    assert f"{key} cannot be written" in problem
+
+
 def test_temporary_files_without_a_place(monkeypatch):
     monkeypatch.setenv("TMPDIR", "/nowhere")
     (problem,) = problems()
@@ -189,7 +199,13 @@ def test_the_size_of_a_checkpoint_follows_weights_and_optimizer(workplace):
         }.items()
     }
     assert size == {"all": 12_600, "bf16": 6_300, "weights": 4_200, "average": 16_800}
-    assert checkpoint_bytes(compose([*CPU, "student.path=Qwen/Qwen3-VL-2B-Instruct"])) == 0
+    hub_id = compose([*CPU, "student.path=Qwen/Qwen3-VL-2B-Instruct"])
+    assert checkpoint_bytes(hub_id) == 0
+    cached = workplace / "hub" / "models--Qwen--Qwen3-VL-2B-Instruct"
+    (cached / "refs").mkdir(parents=True)
+    (cached / "refs" / "main").write_text("abc")
+    write_model(cached / "snapshots" / "abc")
+    assert checkpoint_bytes(hub_id) == 12_600
 
 
 # ---- the tracker

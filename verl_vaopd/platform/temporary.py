@@ -21,11 +21,13 @@ from pathlib import Path
 PREFIX = "vaopd"
 VARIABLES = ("TMPDIR", "RAY_TMPDIR")
 _LOCK = "lock"
-_RAY_SOCKET = "/ray/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
+_RAY_SOCKET = "/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 _LONGEST_SOCKET = 107
 """Bytes of the path of a Unix socket (`man 7 unix`)."""
-LONGEST = _LONGEST_SOCKET - len(f"/{PREFIX}99{_RAY_SOCKET}")
+LONGEST = _LONGEST_SOCKET - len(f"/{PREFIX}99/ray{_RAY_SOCKET}")
 """Bytes that the directory for temporary files may have, so that Ray's sockets fit below it."""
+LONGEST_OF_RAY = _LONGEST_SOCKET - len(_RAY_SOCKET)
+"""Bytes that a directory may have which Ray is given for its sessions (`_temp_dir`)."""
 
 
 @dataclass(frozen=True)

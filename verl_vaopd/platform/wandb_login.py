@@ -6,6 +6,7 @@ server; in a process of its own, as wandb leaves threads and a service behind. I
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
 import sys
@@ -18,6 +19,12 @@ def problem() -> str:
     """Why a run could not log to the server; empty if it could, or does not mean to (WANDB_MODE)."""
     if os.environ.get("WANDB_MODE") in _OFFLINE:
         return ""
+    return _asked(tuple(sorted((key, value) for key, value in os.environ.items() if key.startswith("WANDB_"))))
+
+
+@functools.cache
+def _asked(variables: tuple[tuple[str, str], ...]) -> str:
+    """The same, once for all methods of a comparison: it takes seconds. `variables` are those that may change it."""
     command = [sys.executable, "-m", "verl_vaopd.platform.wandb_login"]
     try:
         asked = subprocess.run(

@@ -103,14 +103,24 @@ def _check_temporary(cfg: DictConfig, findings: Findings) -> None:
             continue
         if _check_writable(findings, f"the directory for temporary files ({variable})", Path(place), instead):
             _check_room(findings, f"temporary files ({variable})", Path(place), _LEAST_FREE, f"free some, or {instead}")
-        if cfg.ray_kwargs.ray_init.address is None and not os.environ.get("RAY_ADDRESS"):
-            findings.require(
-                len(os.fsencode(place)) <= temporary.LONGEST,
-                "the path for temporary files is too long for Ray's sockets (AF_UNIX)",
-                got=f"{variable}={place}, {len(os.fsencode(place))} bytes",
-                expected=f"at most {temporary.LONGEST} bytes: Linux allows a socket 107, and Ray adds the rest",
-                fix=instead,
-            )
+        _check_sockets(cfg, findings, variable, place, temporary.LONGEST, instead)
+    if given := cfg.ray_kwargs.ray_init.get("_temp_dir"):
+        key = "ray_kwargs.ray_init._temp_dir"
+        if _check_writable(findings, key, Path(given), f"leave {key} alone: Ray's files are below TMPDIR then"):
+            _check_sockets(cfg, findings, key, given, temporary.LONGEST_OF_RAY, f"{key}=/tmp/ray")
+
+
+def _check_sockets(cfg: DictConfig, findings: Findings, what: str, place: str, longest: int, fix: str) -> None:
+    """Ray's sockets fit below the directory, unless a running cluster has them elsewhere."""
+    if cfg.ray_kwargs.ray_init.address is not None or os.environ.get("RAY_ADDRESS"):
+        return
+    findings.require(
+        len(os.fsencode(place)) <= longest,
+        "the path for temporary files is too long for Ray's sockets (AF_UNIX)",
+        got=f"{what}={place}, {len(os.fsencode(place))} bytes",
+        expected=f"at most {longest} bytes: Linux allows a socket 107, and Ray adds the rest",
+        fix=fix,
+    )
 
 
 def _check_home(findings: Findings) -> None:

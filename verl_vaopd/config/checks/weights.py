@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterator
@@ -62,7 +63,8 @@ def num_parameters(directory: Path) -> int | None:
 
 def checkpoint_bytes(cfg: DictConfig) -> int:
     """About how much a checkpoint takes on disk: weights and AdamW's two averages, as FSDP writes; 0: not known."""
-    parameters = num_parameters(Path(cfg.student.path).expanduser())
+    directory = _directory(cfg.student.path)
+    parameters = None if directory is None else num_parameters(directory)
     if parameters is None:
         return 0
     actor = cfg.actor_rollout_ref.actor
@@ -72,6 +74,20 @@ def checkpoint_bytes(cfg: DictConfig) -> int:
     teacher = 0 if cfg.teacher.ema_decay is None else 4 if cfg.teacher.dtype == "float32" else 2
     # With the tokenizer, and what a file format adds.
     return parameters * (width * copies + teacher) * 21 // 20
+
+
+def _directory(model: str) -> Path | None:
+    """Where a model's weights are on this machine: a directory, or that of a hub id in the cache."""
+    path = Path(model).expanduser()
+    if path.is_dir():
+        return path
+    from huggingface_hub import try_to_load_from_cache  # imported for hub ids alone
+
+    with contextlib.suppress(ValueError):  # no hub id
+        for name in (INDEX, SINGLE):
+            if isinstance(file := try_to_load_from_cache(model, name), str):
+                return Path(file).parent
+    return None
 
 
 def _files(directory: Path) -> list[Path]:
