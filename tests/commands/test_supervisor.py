@@ -198,12 +198,15 @@ for variable in ("TMPDIR", "RAY_TMPDIR"):
 def test_temporary_files_are_removed_and_nothing_else_is(run_path, tmp_path, monkeypatch, variables, ending):
     for variable in variables:
         (tmp_path / variable / "ray" / "session_of_another").mkdir(parents=True)
+        (tmp_path / variable / "vaopd0").mkdir()
+        (tmp_path / variable / "vaopd0" / "lock").touch()
         monkeypatch.setenv(variable, str(tmp_path / variable))
     run_child(run_path, LITTERS + ending)
     used = (run_path / "places").read_text().split()
-    assert used == [str(tmp_path / variable / "vaopd0") for variable in variables]
+    assert used == [str(tmp_path / variable / "vaopd1") for variable in variables]
     for variable in variables:
-        assert [path.name for path in (tmp_path / variable).rglob("*")] == ["ray", "session_of_another"]
+        left = sorted(path.name for path in (tmp_path / variable).rglob("*"))
+        assert left == ["lock", "ray", "session_of_another", "vaopd0"]
 
 
 def test_temporary_files_of_a_killed_launcher_go_with_the_next_run(run_path, tmp_path, monkeypatch, start_launcher):

@@ -20,7 +20,8 @@ from pathlib import Path
 
 PREFIX = "vaopd"
 VARIABLES = ("TMPDIR", "RAY_TMPDIR")
-_LOCK = "lock"
+_LOCK = ".vaopd-temporary.lock"
+"""Its name says whose the directory is, too."""
 _RAY_SOCKET = "/session_2026-01-01_00-00-00_000000_0000000/sockets/plasma_store"
 _LONGEST_SOCKET = 107
 """Bytes of the path of a Unix socket (`man 7 unix`)."""
@@ -64,17 +65,19 @@ def temporary_directories() -> Iterator[Temporary]:
 @contextlib.contextmanager
 def _directory(place: Path) -> Iterator[tuple[Path, int]]:
     """A new directory with its lock. Its name is shorter than tempfile's: every byte counts for a socket."""
+    for left in place.glob(f"{PREFIX}[0-9]*"):
+        _remove_if_left(left)
     made = Path(tempfile.mkdtemp(prefix=f"{PREFIX}-", dir=place))
     lock = os.open(made / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     fcntl.flock(lock, fcntl.LOCK_EX)
     try:
         for number in itertools.count():
             path = place / f"{PREFIX}{number}"
-            _remove_if_left(path)
-            with contextlib.suppress(OSError):  # taken
+            with contextlib.suppress(OSError):  # taken meanwhile
                 # With its lock held, or another process would take it for one that was left.
-                made = made.rename(path)
-                break
+                if not path.exists():
+                    made = made.rename(path)
+                    break
         yield made, lock
     finally:
         shutil.rmtree(made, ignore_errors=True)
