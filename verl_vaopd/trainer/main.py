@@ -205,10 +205,7 @@ def train(job: Job) -> None:
         best = job.run_dir / "checkpoints" / BEST
         # Without training there was no step.
         last_step = 0 if config.trainer.val_only else trainer.total_training_steps
-        ended = "nothing was trained (trainer.val_only)" if config.trainer.val_only else trainer.ended
-        mark_finished(
-            job.run_dir, last_step=last_step, best=best.resolve().name if best.exists() else None, ended=ended
-        )
+        mark_finished(job.run_dir, last_step=last_step, best=best.resolve().name if best.exists() else None)
         events.write("finished")
 
 

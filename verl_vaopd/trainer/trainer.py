@@ -45,9 +45,6 @@ from verl_vaopd.trainer.weighing import SOURCES, measure, weigh
 class DistillationTrainer(PPOTrainerSync):
     """One trainer for all methods. Distillation methods differ in their token weights: trainer/weighing.py."""
 
-    ended = "the last step that was planned"
-    """Why training is over, once it is."""
-
     def __init__(self, config: DictConfig, events: EventLog):
         super().__init__(config)
         self.events = events
@@ -238,7 +235,6 @@ class DistillationTrainer(PPOTrainerSync):
             self.events.write(
                 "warning", text=f"stopped early at step {self.global_steps}: no gain in {patience} checks"
             )
-            self.ended = f"no gain in {patience} validations (validation.patience)"
             self.total_training_steps = self.global_steps
         return {f"{split}/{name}": float(v) for split, of_split in summaries.items() for name, v in of_split.items()}
 
