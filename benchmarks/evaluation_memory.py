@@ -40,7 +40,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from benchmarks.machine import describe_machine, resident_bytes
+from benchmarks.machine import describe_machine, require_own_result, resident_bytes, write_result
 
 RESULT = Path(__file__).parent / "results" / "evaluation_memory_cpu.json"
 TARGET_BYTES = 4_000_000_000
@@ -59,6 +59,7 @@ def main() -> None:
     if options.measure:
         print(json.dumps(measure(options.measure, Path(options.file))))
         return
+    require_own_result(options.output)
     result: dict[str, Any] = {
         "machine": describe_machine(),
         "image_pixels": WIDTH * HEIGHT,
@@ -71,8 +72,7 @@ def main() -> None:
     for layout, (kind, number) in itertools.product(options.formats, plan):
         found = {"format": layout, "kind": kind, "questions": number, **measure_in_own_process(layout, kind, number)}
         result["results"].append(found)
-        options.output.parent.mkdir(exist_ok=True)
-        options.output.write_text(json.dumps(result, indent=2) + "\n")
+        write_result(options.output, result)
         peaks = ", ".join(f"{stage} {size / 1e9:.2f} GB" for stage, size in found["peak_bytes"].items())
         print(f"{layout}, {kind}, {number} questions, file of {found['file_bytes'] / 1e9:.1f} GB: {peaks}", flush=True)
 

@@ -30,7 +30,7 @@ from typing import Any
 import psutil
 
 from benchmarks.evaluation_memory import HEIGHT, NUM_SAMPLES, ROW_GROUP, WIDTH, encoded_images, write_file
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, require_own_result, write_result
 
 RESULT = Path(__file__).parent / "results" / "evaluation_memory_vllm_cpu.json"
 PATCH_SIZE = 16
@@ -49,6 +49,7 @@ def main() -> None:
     parser.add_argument("--questions", nargs="+", type=int, default=[12])
     parser.add_argument("--output", type=Path, default=RESULT)
     options = parser.parse_args()
+    require_own_result(options.output)
     result: dict[str, Any] = {
         "machine": describe_machine(),
         "image_pixels": WIDTH * HEIGHT,
@@ -64,7 +65,7 @@ def main() -> None:
         for number in options.questions:
             found = {"questions": number, **measure(root / "model", file, number)}
             result["results"].append(found)
-            options.output.write_text(json.dumps(result, indent=2) + "\n")
+            write_result(options.output, result)
             print(f"{number} questions, {found['seconds']:.0f} s: {found['peak_bytes'] / 1e9:.2f} GB", flush=True)
 
 

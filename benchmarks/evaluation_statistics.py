@@ -14,7 +14,6 @@ Writes benchmarks/results/evaluation_statistics_cpu.json.
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe_machine, resident_bytes
+from benchmarks.machine import describe_machine, resident_bytes, write_result
 from verl_vaopd.stats.estimates import NUM_RESAMPLES, cluster_bootstrap_interval
 from verl_vaopd.stats.paired import sign_flip_p_value
 
@@ -74,8 +73,7 @@ def main() -> None:
     }
     result["time_ratio"] = medians["bootstrap"] / result["loop_seconds_scaled"]
     result["core_time_ratio"] = of_core["bootstrap"] / result["loop_core_seconds_scaled"]
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
+    write_result(RESULT, result)
     print(
         f"{options.resamples} resamples of {len(values)} x {NUM_SAMPLES} in {result['clusters']} clusters: "
         f"{medians['bootstrap']:.2f} s ({of_core['bootstrap']:.2f} s of a core), loop "

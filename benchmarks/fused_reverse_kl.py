@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import describe_machine, resident_bytes
+from benchmarks.machine import describe_machine, require_own_result, resident_bytes, write_result
 from verl_vaopd.algorithms import divergence
 from verl_vaopd.algorithms.divergences import ReverseKL
 from verl_vaopd.algorithms.fused_divergence import CHUNK_SIZE, fused_divergence
@@ -52,6 +52,8 @@ def main() -> None:
     if options.memory_of:
         print(json.dumps(peak_memory(options, options.memory_of, options.dtypes[0])))
         return
+    path = options.output or RESULTS / f"fused_reverse_kl_{options.device}.json"
+    require_own_result(path)
     result: dict[str, Any] = {
         "machine": describe_machine(),
         "sizes": {
@@ -61,9 +63,7 @@ def main() -> None:
         "targets": TARGETS,
         "results": {dtype: measure(options, dtype) for dtype in options.dtypes},
     }
-    path = options.output or RESULTS / f"fused_reverse_kl_{options.device}.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    write_result(path, result)
     for dtype, numbers in result["results"].items():
         print(
             f"{options.device} {dtype}: time {numbers['time_ratio']:.2f} x (target <= {TARGETS['time_ratio']}), "

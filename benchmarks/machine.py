@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from verl_vaopd.files import write_text
 
 
 def describe_machine() -> dict[str, Any]:
@@ -36,6 +39,25 @@ def resident_bytes(field: str) -> int:
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     raise RuntimeError(f"/proc/self/status has no {field}: got another system, expected Linux; measure there")
+
+
+def require_own_result(path: Path) -> None:
+    """Raise ValueError if a file is there that is no result of a benchmark: it is not written over."""
+    if not path.exists():
+        return
+    try:
+        there = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        there = None
+    if not isinstance(there, dict) or "machine" not in there:
+        raise ValueError(f"{path}: got a file that no benchmark has written; expected none, or a result; name another")
+
+
+def write_result(path: Path, result: dict[str, Any]) -> None:
+    """A benchmark's result, `machine` in it, in the place of an earlier one. Raises as require_own_result."""
+    require_own_result(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_text(path, json.dumps(result, indent=2) + "\n")
 
 
 def _cpu_model() -> str:

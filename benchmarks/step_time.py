@@ -24,7 +24,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from benchmarks.machine import describe_machine
+from benchmarks.machine import describe_machine, write_result
 from verl_vaopd.config import compose, validate
 from verl_vaopd.runs import events, run_dir
 
@@ -140,9 +140,7 @@ def main() -> None:
         "ratio_of_vaopd": {name: medians["vaopd"] / median for name, median in medians.items() if "vaopd" in medians},
         "machine": describe_machine(),
     }
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"step_time_{config.trainer.device}.json"
-    path.write_text(json.dumps(result, indent=2) + "\n")
+    write_result(RESULTS / f"step_time_{config.trainer.device}.json", result)
     print(json.dumps(result["ratio_of_vaopd"], indent=2))
 
 

@@ -17,6 +17,7 @@ ROOT=$(pwd -P)
 STAMP=.venv/vaopd-setup.stamp
 BUILT_FOR=.venv/vaopd-flash-attn.built-for
 LOG=.setup/setup.log
+MADE_HERE=.setup/venv-made-here
 PYTHON=.venv/bin/python
 # A cluster's modules often set these; either would mix foreign packages into the environment being built.
 unset PYTHONPATH PYTHONHOME
@@ -194,10 +195,13 @@ fi
 [[ $HARDWARE == cpu ]] || check_gpu_machine "$BASE_PYTHON"
 if [[ $BASE_PYTHON != "$PYTHON" ]]; then
     if [[ -e .venv ]]; then
+        [[ -f $STAMP || -f $MADE_HERE ]] || fail "$ROOT/.venv is not from this script, which does not replace it" \
+            "expected none, or one that launch/setup.sh has made: move it away, or remove it if you do not need it"
         say "the environment there is unfinished, or of another stack, place or Python: building it anew"
         rm -rf .venv
     fi
     check_disk
+    touch "$MADE_HERE" # before it is: a set-up may be killed at any time
     create_venv
 fi
 rm -f "$STAMP"

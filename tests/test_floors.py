@@ -30,6 +30,7 @@ FLOORS = (
     ("provenance",),
     ("platform",),
     ("files",),
+    ("disk",),
 )
 
 # Downwards, and refused all the same: (importer, what it must not import, what to do instead).
@@ -39,7 +40,7 @@ PURE = "pass it in as an argument: the equations are pure torch and import nothi
 REFUSED = (
     (("cli", "commands"), ("trainer", "actor", "teacher", "engine"), BY_PROCESS),
     (("analysis", "evaluation"), ("rollout", "actor", "teacher", "engine"), ANY_MODEL),
-    (("algorithms",), ("provenance", "platform", "files"), PURE),
+    (("algorithms",), ("provenance", "platform", "files", "disk"), PURE),
 )
 
 TRAINING = ("actor", "teacher", "engine", "rollout", "trainer", "platform")

@@ -13,6 +13,7 @@ from typing import Any
 
 from verl_vaopd.commands.program import program, short
 from verl_vaopd.data.generated import MODEL_BUILDERS
+from verl_vaopd.disk import told
 from verl_vaopd.platform import prepare_environment
 
 USAGE_ERROR = 2
@@ -23,7 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_environment()
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments[1:2] == ["build"] and arguments[0] in MODEL_BUILDERS:  # the builder has a parser of its own
-        return MODEL_BUILDERS[arguments[0]](arguments[2:])
+        return _told(MODEL_BUILDERS[arguments[0]], arguments[2:])
     if arguments[:1] == ["eval"]:  # so has the evaluation
         return _told(evaluate, arguments[1:])
     parser = _parser()
@@ -44,6 +45,11 @@ def _told(command: Callable[[Any], int], argument: object) -> int:
         return command(argument)
     except ValueError as error:
         print(f"vaopd: {error}", file=sys.stderr)
+        return USAGE_ERROR
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        print(f"vaopd: {told(error)}", file=sys.stderr)
         return USAGE_ERROR
     except KeyboardInterrupt:  # outside of training, which answers to signals itself
         print("vaopd: interrupted", file=sys.stderr)

@@ -57,12 +57,6 @@ def hardware() -> dict[str, Any]:
     }
 
 
-def sha256_of(path: Path) -> str:
-    """Hexadecimal sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def weights_fingerprint(model: str) -> str:
     """A cheap stand-in for the content of a model: never reads whole weights.
 

@@ -2,7 +2,8 @@
 
 python stand_in_training.py --keep-going --run-dir RUN ...
 
-A file RUN-NAME.json beside a run directory makes its run end otherwise: {"fail": text}, {"die": text}, {"sleep": true}.
+A file RUN-NAME.json beside a run directory makes its run end otherwise: {"fail": text}, {"refuse": text},
+{"die": text}, {"sleep": true}.
 """
 
 import argparse
@@ -35,7 +36,8 @@ def small_configuration(overrides):
             "teacher": {"name": "tiny", "path": "teacher"},
             "dataset": {"name": "tinygeo"},
             "validation": {"n": 8, "every": 2, "splits": ["validation"], "patience": None},
-            "checkpoint": {"every": 2},
+            "checkpoint": {"every": 2, "keep": None},
+            "trainer": {"total_training_steps": 4, "save_freq": 2, "val_only": False},
             "loss": {"divergence": "reverse_kl", "js_beta": 0.5, "top_k": 32, "token_clip": None},
             "weighting": {"name": "uniform"},
             "actor_rollout_ref": {"rollout": {"temperature": 0.7, "top_p": 0.95, "top_k": -1}},
@@ -117,10 +119,11 @@ def main() -> None:
         if "sleep" in todo:
             (path.parent / "sleeping").touch()
             time.sleep(600)
-        if "fail" in todo:
+        ended = [(event, todo[word]) for word, event in (("fail", "failed"), ("refuse", "refused")) if word in todo]
+        if ended:
             assert options.keep_going
             with EventLog(path / "events.jsonl") as log:
-                log.write("failed", text=todo["fail"])
+                log.write(ended[0][0], text=ended[0][1])
             continue
         cfg = OmegaConf.load(path / "config.yaml")
         start = START.get(Path(cfg.student.path).name, 0)

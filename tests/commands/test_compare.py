@@ -21,6 +21,7 @@ from tests.commands.stand_in_training import NUM_QUESTIONS, answers_at
 from verl_vaopd.commands import jobs
 from verl_vaopd.commands.compare import compare, make_plan
 from verl_vaopd.config import ConfigError, compose, with_default_groups
+from verl_vaopd.files import RECORD
 from verl_vaopd.runs import run_dir
 
 TINY = ["hardware=cpu", "student=tiny", "teacher=tiny", "dataset=tinygeo"]
@@ -139,7 +140,7 @@ def test_a_comparison_runs_to_its_table(finished):
     ]
     assert "at step 4 | mean VA 0.040 [0.500, 0.500] | 4 steps of 3.0 s" in told[0]
     assert (directory / "comparison.md").read_text() in out
-    assert sorted(path.name for path in directory.iterdir()) == [
+    assert sorted(path.name for path in directory.iterdir() if path.name != RECORD) == [
         "comparison.csv",
         "comparison.json",
         "comparison.md",
@@ -238,6 +239,25 @@ def test_a_run_that_fails_stops_no_other_and_is_resumed_by_the_same_command(smal
     assert "3 of them finished" in out and out.count("held-out accuracy") == 1
     assert "failed" not in (small / "comparison.md").read_text()
     assert len((small / "opd-s0" / "launches.jsonl").read_text().splitlines()) == 1  # was left alone
+
+
+def test_a_failure_is_one_short_cause_and_the_path_of_the_log(small, capsys):
+    """What Ray passes on is a traceback of a worker, thousands of characters long."""
+    frames = "".join(f'  File "/site-packages/ray/worker.py", line {number}, in f\n' for number in range(100))
+    behave(small, "opd-s0", fail=f"ray::Worker.update() (pid=7, ip=10.0.0.1)\n{frames}ValueError: no such rule\n")
+    assert run() == 1
+    out = capsys.readouterr().out
+    log = small / "opd-s0" / "train.log"
+    assert f"[1/4] opd, seed 0: failed: ValueError: no such rule (log: {log})\n" in out
+    assert "Not finished: opd, seed 0: ValueError: no such rule\n" in (small / "comparison.md").read_text()
+    assert "ray/worker.py" not in out
+
+
+def test_a_run_that_is_refused_leaves_no_directory(small, capsys):
+    behave(small, "vaopd-s1", refuse="a prompt is too long")
+    assert run() == 1
+    assert "vaopd, seed 1: failed: a prompt is too long" in capsys.readouterr().out
+    assert not (small / "vaopd-s1").exists() and (small / "vaopd-s0" / "finished.json").exists()
 
 
 def test_a_seed_that_the_first_method_lacks_is_in_no_difference(small):

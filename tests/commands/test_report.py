@@ -41,6 +41,12 @@ def test_the_table_has_before_best_and_last_with_intervals(tmp_path):
     )
 
 
+def test_what_was_not_validated_before_training_has_no_row(tmp_path):
+    table = final_table(make_run(tmp_path, [(10, 0.5), (20, 0.4)], checkpoints=[10, 20]))
+    assert [line.split()[1] for line in table.splitlines()[4:6]] == ["best", "last"]
+    assert "| before" not in table and "not validated before training" in table
+
+
 def test_best_needs_a_complete_checkpoint(tmp_path):
     rows = final_table(make_run(tmp_path, [(0, 0.9), (10, 0.5), (20, 0.4)], checkpoints=[20])).splitlines()
     assert rows[5].split()[1:4] == ["best", "|", "20"]
@@ -76,7 +82,8 @@ def test_the_learning_curve_is_a_picture_and_nothing_else_is_left(tmp_path):
     path = learning_curve(run)
     assert path == run / "learning_curve.png"
     assert path.read_bytes().startswith(b"\x89PNG")
-    assert sorted(file.name for file in run.iterdir()) == ["config.yaml", "events.jsonl", "learning_curve.png"]
+    written = [".vaopd-results.json", "config.yaml", "events.jsonl", "learning_curve.png"]
+    assert sorted(file.name for file in run.iterdir()) == written
 
 
 def test_the_learning_curve_draws_the_values_and_their_intervals(tmp_path, monkeypatch):

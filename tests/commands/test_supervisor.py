@@ -14,8 +14,8 @@ import pytest
 
 from verl_vaopd.commands import supervisor
 from verl_vaopd.commands.console import Console
-from verl_vaopd.commands.supervisor import error_excerpt
 from verl_vaopd.runs import events
+from verl_vaopd.runs.causes import cause_in, error_excerpt, short_cause
 from verl_vaopd.runs.checkpoints import checkpoint_path, mark_complete
 from verl_vaopd.runs.run_dir import LOG, RunDir
 
@@ -165,6 +165,71 @@ def test_a_killed_training_is_named_as_such(run_path):
     assert code == 1 and "signal SIGKILL (often: out of memory)" in text
 
 
+REFUSES = """
+from verl_vaopd.runs.events import EventLog
+with EventLog(run / "events.jsonl") as log:
+    log.write("refused", text="a prompt is too long")
+sys.exit(1)
+"""
+
+
+@pytest.mark.parametrize("resumes", [False, True])
+def test_a_run_that_was_refused_leaves_no_directory_unless_it_is_older(run_path, resumes):
+    lock = os.open(run_path / "lock", os.O_RDWR | os.O_CREAT)
+    run = RunDir(run_path, resumes, (), lock)
+    script = write_script(run_path.parent / "child.py", REFUSES)
+    with pytest.raises(ValueError, match="a prompt is too long"):
+        supervisor.run(run, Console(io.StringIO()), [sys.executable, str(script)])
+    os.close(lock)
+    assert run_path.exists() == resumes
+
+
+LITTERS = """
+import tempfile
+for variable in ("TMPDIR", "RAY_TMPDIR"):
+    if variable in os.environ:
+        (Path(os.environ[variable]) / "ray" / "session").mkdir(parents=True)
+(run / "places").write_text(tempfile.gettempdir() + " " + os.environ.get("RAY_TMPDIR", ""))
+"""
+
+
+@pytest.mark.parametrize("ending", ["", "sys.exit(1)", "os.kill(os.getpid(), signal.SIGKILL)"])
+@pytest.mark.parametrize("variables", [("TMPDIR",), ("TMPDIR", "RAY_TMPDIR")])
+def test_temporary_files_are_removed_and_nothing_else_is(run_path, tmp_path, monkeypatch, variables, ending):
+    for variable in variables:
+        (tmp_path / variable / "ray" / "session_of_another").mkdir(parents=True)
+        (tmp_path / variable / "vaopd0").mkdir()
+        (tmp_path / variable / "vaopd0" / "lock").touch()
+        monkeypatch.setenv(variable, str(tmp_path / variable))
+    run_child(run_path, LITTERS + ending)
+    used = (run_path / "places").read_text().split()
+    assert used == [str(tmp_path / variable / "vaopd1") for variable in variables]
+    for variable in variables:
+        left = sorted(path.name for path in (tmp_path / variable).rglob("*"))
+        assert left == ["lock", "ray", "session_of_another", "vaopd0"]
+
+
+def test_temporary_files_of_a_killed_launcher_go_with_the_next_run(run_path, tmp_path, monkeypatch, start_launcher):
+    """And those of one that lives stay."""
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "t"))
+    (tmp_path / "t").mkdir()
+    launcher, child = start_launcher(SLEEPS)
+    run_child(run_path, "pass")
+    assert [path.name for path in (tmp_path / "t").iterdir()] == ["vaopd0"]
+    launcher.kill()
+    launcher.communicate(timeout=60)
+    assert has_ended_soon(child)
+    assert [path.name for path in (tmp_path / "t").iterdir()] == ["vaopd0"]
+    run_child(run_path, "pass")
+    assert not list((tmp_path / "t").iterdir())
+
+
+def test_a_disk_that_is_too_full_for_the_log_is_named(run_path, monkeypatch):
+    assert "The disk of" not in run_child(run_path, "sys.exit(1)")[1]
+    monkeypatch.setattr(supervisor, "free_bytes", lambda path: 4096)
+    assert f"The disk of {run_path} has 4.0 KiB free" in run_child(run_path, "sys.exit(1)")[1]
+
+
 def test_what_the_training_process_leaves_behind_is_killed(run_path):
     run_child(
         run_path,
@@ -283,6 +348,25 @@ def test_the_excerpt_is_the_cause(tmp_path, log, excerpt):
     path = tmp_path / "train.log"
     path.write_text(log)
     assert error_excerpt(path) == excerpt
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        (OWN, "ValueError: no teacher"),
+        (WORKER, "RuntimeError: out of memory"),
+        ("vllm: got 3,\n  expected 4", "vllm: got 3, expected 4"),
+        ("x" * 5000, "x" * 400 + " ..."),
+        (OWN + "x" * 5000, ("ValueError: no teacher " + "x" * 5000)[:400] + " ..."),
+        ("", ""),
+    ],
+    ids=["ray", "worker", "lines", "long", "long traceback", "empty"],
+)
+def test_the_cause_of_a_failure_is_one_short_line(tmp_path, text, cause):
+    assert short_cause(text) == cause
+    (tmp_path / "log").write_text(text)
+    if "Traceback" in text:
+        assert cause_in(tmp_path / "log").startswith(cause[:200])
 
 
 def test_a_long_traceback_keeps_its_end(tmp_path):

@@ -16,6 +16,7 @@ from tests.commands.stand_in_training import NUM_QUESTIONS, START, answers_at, r
 from verl_vaopd.analysis import two_stage as analysis
 from verl_vaopd.analysis.runs import POLICY_ENTROPY, STEP_SECONDS
 from verl_vaopd.commands.two_stage import PATIENCE, export_checkpoint, make_plan, two_stage
+from verl_vaopd.files import RECORD
 from verl_vaopd.runs import run_dir
 from verl_vaopd.runs.events import EventLog
 from verl_vaopd.runs.export import PROVENANCE, resolve_checkpoint
@@ -145,7 +146,7 @@ def test_both_stages_and_the_points_run_to_the_table(finished):
     assert out.index("stage 1 (opd)") < out.index("boundary: checkpoint of step 4") < out.index("stage 2 (grpo)")
     assert out.index("end: checkpoint") < out.index("init: measured")
     assert (directory / "two_stage.md").read_text() in out
-    assert sorted(path.name for path in directory.iterdir()) == [
+    assert sorted(path.name for path in directory.iterdir() if path.name != RECORD) == [
         "boundary",
         "end",
         "entropy.csv",
@@ -232,7 +233,8 @@ def test_a_point_that_fails_is_measured_by_the_same_command_again(small, capsys)
     behave(small, "measured-boundary", fail="no room")
     assert run() == 1
     out = capsys.readouterr().out
-    assert "boundary: failed: no room" in out and "end: measured" in out
+    log = small / "measured-boundary" / "train.log"
+    assert f"boundary: failed: no room (log: {log})\n" in out and "end: measured" in out
     assert not (small / "two_stage.md").exists()
     (small / "measured-boundary.json").unlink()
     assert run() == 0

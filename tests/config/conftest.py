@@ -58,7 +58,15 @@ def write_model(
     vocab = {token: index for index, token in enumerate(tokens) if index}
     tokenizer = {"model": {"vocab": vocab, "merges": list(merges)}, "added_tokens": [{"content": tokens[0], "id": 0}]}
     (path / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (path / "model.safetensors").write_bytes(safetensors(1000))
     return path
+
+
+def safetensors(num_parameters: int) -> bytes:
+    """A file of weights: one matrix of bfloat16."""
+    header = {"w": {"dtype": "BF16", "shape": [num_parameters], "data_offsets": [0, 2 * num_parameters]}}
+    encoded = json.dumps(header).encode()
+    return len(encoded).to_bytes(8, "little") + encoded + bytes(2 * num_parameters)
 
 
 @pytest.fixture(autouse=True)

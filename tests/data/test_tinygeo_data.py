@@ -319,13 +319,13 @@ def test_parquet_holds_what_verl_reads(tmp_path, tokenizer):
         assert compute_score(row["data_source"], info["response"], info["answer"])["score"] == 1.0
 
 
-def test_writing_again_changes_nothing_and_damage_is_repaired(tmp_path, tokenizer):
+def test_writing_again_changes_nothing_and_what_is_missing_is_made_again(tmp_path, tokenizer):
     out = tmp_path / "data"
     first = dataset.write_dataset(out, 0, 3, 2, 2, tokenizer)
     stamps = {path.name: path.stat().st_mtime_ns for path in out.iterdir()}
     assert dataset.write_dataset(out, 0, 3, 2, 2, tokenizer) == first
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir()} == stamps
-    (out / "train.parquet").write_bytes(b"half a file")
+    (out / "train.parquet").unlink()
     assert dataset.write_dataset(out, 0, 3, 2, 2, tokenizer) == first
     assert pq.read_table(out / "train.parquet").num_rows == 3
     assert dataset.write_dataset(out, 1, 3, 2, 2, tokenizer)["files"] != first["files"]
@@ -351,10 +351,26 @@ def test_interrupted_write_leaves_nothing_behind(tmp_path, tokenizer, monkeypatc
     assert not list(tmp_path.iterdir())
 
 
-def test_foreign_directories_and_empty_splits_are_refused(tmp_path, tokenizer):
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match="not empty"):
-        dataset.write_dataset(tmp_path, 0, 3, 2, 2, tokenizer)
-    assert (tmp_path / "notes.txt").read_text() == "mine"
+@pytest.mark.parametrize("there", ["notes.txt", "train.parquet", "manifest.json", "sub/notes.txt"])
+@pytest.mark.parametrize("ours", [False, True])
+def test_nothing_that_was_not_written_here_is_replaced(tmp_path, tokenizer, ours, there):
+    out = tmp_path / "data"
+    if ours:
+        if there == "manifest.json":
+            pytest.skip("ours has one")
+        dataset.write_dataset(out, 1, 3, 2, 2, tokenizer)
+    (out / there).parent.mkdir(parents=True, exist_ok=True)
+    (out / there).write_text('{"files": {"mine": 1}}')
+    for check in (
+        lambda: dataset.require_writable(out, 0, dataset.split_sizes(3, 2, 2)),
+        lambda: dataset.write_dataset(out, 0, 3, 2, 2, tokenizer),
+    ):
+        with pytest.raises(ValueError, match=f"got {there}"):
+            check()
+    assert (out / there).read_text() == '{"files": {"mine": 1}}'
+    assert [path.name for path in tmp_path.iterdir()] == ["data"]
+
+
+def test_empty_splits_are_refused(tmp_path, tokenizer):
     with pytest.raises(ValueError, match="at least 1 row"):
         dataset.write_dataset(tmp_path / "data", 0, 3, 0, 2, tokenizer)

@@ -9,7 +9,7 @@ import torch
 from verl_vaopd.data.tinygeo import acceptance, models
 from verl_vaopd.data.tinygeo.build import ASSETS, BRANCHES, TRUNK
 from verl_vaopd.data.tinygeo.dataset import generate_examples
-from verl_vaopd.provenance import sha256_of
+from verl_vaopd.files import sha256_of
 
 
 @pytest.fixture(scope="module")

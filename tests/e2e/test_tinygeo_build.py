@@ -5,7 +5,7 @@ import json
 import pytest
 
 from verl_vaopd.data.tinygeo import build, models
-from verl_vaopd.provenance import sha256_of
+from verl_vaopd.files import sha256_of
 
 
 @pytest.mark.slow

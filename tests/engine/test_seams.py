@@ -58,6 +58,7 @@ METHODS: list[tuple[str, str, dict[str, str]]] = [
         {
             "__init__": "(self, *args, **kwargs)",
             "_run_prompt": "(self, prompt, sampling_params, trajectory, trace=False)",
+            "_run_agent_loop": "(self, sampling_params, trajectory, *, agent_name, trace=True, **kwargs)",
             "_agent_loop_postprocess": "(self, output, validate, **kwargs)",
             "_compute_multi_modal_inputs": "(self, output, input_ids)",
             "_compute_position_ids": (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +15,8 @@ from verl.trainer.ppo.utils import need_reference_policy
 from verl_vaopd.algorithms.measuring import Measuring
 from verl_vaopd.config import compose
 from verl_vaopd.config.objective import Objective
+from verl_vaopd.runs import events
+from verl_vaopd.runs.events import EventLog
 from verl_vaopd.trainer import rows
 from verl_vaopd.trainer.trainer import DistillationTrainer
 
@@ -72,11 +76,27 @@ def test_passes_of_a_step(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer.use_reference_policy = need_reference_policy(trainer.config)
     trainer.replay_buffer = trainer.ref_policy_wg = Workers(passes)
     trainer.on_sample_end = lambda: None
+    trainer.agent_loop_manager = SimpleNamespace(take_failures=Counter)  # 1 of 4 arrives, as if 3 were not stored
     for name in (*OURS, *VERLS):
         # Refuses a name that the trainer does not have.
         monkeypatch.setattr(trainer, name, lambda *_, _name=name, **__: passes.append(_name) or BATCH)
     assert trainer._step_once({}, {}, sample_batch_size=1) is BATCH
     assert passes == PASSES[method]
+
+
+def test_a_step_of_which_too_many_rollouts_fail_ends_the_run(tmp_path: Path) -> None:
+    """31 of 32 arrive, then 28, of which one fails for another reason."""
+    trainer = trainer_of("vaopd")
+    failures = [Counter({"ValueError: no rule": 1}), Counter({"ValueError: no rule": 3, "KeyError: 'x'": 1})]
+    trainer.agent_loop_manager = SimpleNamespace(take_failures=lambda: failures.pop(0))
+    with EventLog(tmp_path / "events.jsonl") as trainer.events:
+        for arrived in (32, 31):
+            trainer._require_few_failures(["row"] * arrived, num_prompts=8)
+        assert trainer.num_dropped_rollouts == 1
+        with pytest.raises(RuntimeError, match="step 1: 4 of 32 rollouts failed, 3 of them by ValueError: no rule"):
+            trainer._require_few_failures(["row"] * 28, num_prompts=8)
+    warned = "step 1: 1 of 32 rollouts failed, 1 of them by ValueError: no rule"
+    assert [event["text"] for event in events.read(tmp_path / "events.jsonl")] == [warned]
 
 
 def test_what_was_measured_is_reported_though_later_passes_overwrite_it(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@ is the same in several batches.
 """
 
 import math
+from collections import Counter
 from types import SimpleNamespace
 from typing import Any
 
@@ -27,7 +28,7 @@ from verl_vaopd.trainer.validation import FAILED, Validated, Validation
 
 SPLITS = ["validation", "test_ood", "validation"]
 CONFIG = {
-    "run": {"seed": 0},
+    "run": {"seed": 0, "max_dropped_frac": 0.2},
     "validation": {"entropy": False, "splits": ["validation", "test_ood"]},
     "actor_rollout_ref": {"rollout": {"val_kwargs": {"n": 2}}},
 }
@@ -88,6 +89,9 @@ class Workplace:
                     "rollout_log_probs": torch.zeros(length),
                 }
         return KVBatchMeta(partition_id="val", keys=list(tags), tags=list(tags.values())), {}
+
+    def take_failures(self) -> Counter[str]:
+        return Counter({"ValueError: no such rule": 1})
 
     def score(self, request: KVBatchMeta) -> None:
         self.calls.append(("score", len(request), *(name for name, asked in request.extra_info.items() if asked)))
@@ -181,6 +185,16 @@ def test_a_failed_rollout_is_missing_and_not_wrong(workplace: Workplace, size: i
     assert list(found.summaries) == ["validation", "test_ood"]
     assert found.summaries["validation"]["n_missing"] == 1 and found.summaries["validation"]["accuracy"] == 0.5
     assert "token_weights" not in found.token_rows[0].rollouts.per_token, "this objective does not distil"
+
+
+def test_failures_are_told_and_too_many_end_the_run(workplace: Workplace) -> None:
+    found = validation_of(workplace, Objective()).run(4)
+    told = "validation at step 4: 1 of 6 rollouts failed, 1 of them by ValueError: no such rule"
+    assert found.failures == [told]
+    strict = validation_of(workplace, Objective())
+    strict.config.run.max_dropped_frac = 0.1
+    with pytest.raises(RuntimeError, match=f"{told}; expected at most 10 %"):
+        strict.run(4)
 
 
 def test_entropy_is_a_mean_over_tokens(workplace: Workplace) -> None:

@@ -1,6 +1,9 @@
 """Other views of a prompt: corrupted ones, the same for its rollouts; and the one with the reference solution."""
 
+import asyncio
+import contextlib
 import json
+from collections import Counter
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,7 +17,7 @@ from tests.engine import harness
 from verl_vaopd.config import compose
 from verl_vaopd.engine.fields import DEGRADED_INPUTS
 from verl_vaopd.engine.views import other_view
-from verl_vaopd.rollout.agent_loop import View, ViewAgentLoopWorker
+from verl_vaopd.rollout.agent_loop import View, ViewAgentLoopWorker, _Base
 
 PROMPT = {"split": "train", "index": "7", "step": 3}
 
@@ -110,3 +113,21 @@ def test_a_worker_is_connected_later():
     worker.connect(client, rewards)
     assert worker.llm_client is client and worker.reward_loop_worker_handles is rewards
     assert vars(client) == {"servers": 1, "tokenizer": "for traces"}
+
+
+def test_a_worker_counts_the_rollouts_that_fail_by_their_reasons(monkeypatch):
+    """verl only logs them; what is asked for once is not counted again."""
+    worker = ViewAgentLoopWorker.__new__(ViewAgentLoopWorker)
+    worker.failures = Counter()
+
+    async def run(self, sampling_params, trajectory, *, agent_name, trace, reason):
+        if reason is not None:
+            raise reason
+
+    monkeypatch.setattr(_Base, "_run_agent_loop", run)
+    for reason in (ValueError("no\nrule"), None, ValueError("no\nrule"), KeyError("x")):
+        rollout = worker._run_agent_loop({}, {}, agent_name="a", trace=False, reason=reason)
+        with pytest.raises(type(reason)) if reason else contextlib.nullcontext():
+            asyncio.run(rollout)
+    assert worker.take_failures() == {"ValueError: no rule": 2, "KeyError: 'x'": 1}
+    assert worker.take_failures() == {}

@@ -143,7 +143,7 @@ def test_a_missing_column_is_named_and_nothing_written(name, tmp_path):
 
 def test_a_directory_in_use_is_refused(tmp_path):
     (tmp_path / "old.xlsx").touch()
-    with pytest.raises(ValueError, match=r"--out .*expected a new or empty directory"):
+    with pytest.raises(ValueError, match=r"--out: .*which holds old\.xlsx; expected a new or empty directory"):
         write_inputs(BACKENDS["lmms-eval"], CASES["lmms-eval"][:1], tmp_path)
 
 

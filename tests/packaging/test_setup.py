@@ -85,6 +85,15 @@ def test_killed_set_up_is_built_anew(clone):
     assert not (clone.root / ".venv/half").exists()
 
 
+def test_an_environment_of_somebody_elses_stays(clone):
+    (clone.root / ".venv/bin").mkdir(parents=True)
+    (clone.root / ".venv/bin/mine").touch()
+    for _ in range(2):  # having been here before does not make it ours
+        seen = clone.setup(expect=1)
+        assert f"{clone.root}/.venv is not from this script" in seen and "move it away" in seen
+        assert (clone.root / ".venv/bin/mine").exists()
+
+
 def test_missing_cpu_build_of_torch_names_the_variable_and_the_fix(clone):
     seen = clone.setup(expect=1, UV_FAILS_AT="torch.txt")
     assert "torch==2.13.0+cpu: cause: made to fail" in seen

@@ -1,10 +1,14 @@
 import contextlib
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from verl_vaopd import disk
+from verl_vaopd.disk import DiskFull
 from verl_vaopd.runs.checkpoints import (
     MARKER,
     best_step,
@@ -15,6 +19,7 @@ from verl_vaopd.runs.checkpoints import (
     link_best,
     mark_complete,
     prune,
+    saving,
 )
 
 
@@ -144,6 +149,109 @@ def test_a_kill_while_pruning_leaves_what_is_needed_and_the_next_pruning_ends_it
     prune(tmp_path, keep=2)
     left = sorted(path.name for path in tmp_path.iterdir())
     assert left == ["best", "global_step_20", "global_step_50", "global_step_60"]
+
+
+def test_pruning_leaves_what_somebody_has_put_there(tmp_path):
+    for step in (10, 20):
+        write_checkpoint(tmp_path, step)
+    notes = checkpoint_path(tmp_path, 10) / "actor" / "notes.txt"
+    notes.parent.mkdir(exist_ok=True)
+    notes.write_text("mine")
+    assert prune(tmp_path, keep=1) == [10]
+    assert notes.read_text() == "mine"
+    assert [path.name for path in checkpoint_path(tmp_path, 10).rglob("*") if path.is_file()] == ["notes.txt"]
+
+
+def test_a_file_named_best_is_not_replaced(tmp_path):
+    write_checkpoint(tmp_path, 10)
+    (tmp_path / "best").write_text("mine")
+    with pytest.raises(ValueError, match="best: got a file or directory, expected a link"):
+        link_best(tmp_path, validations(step10=0.4))
+    assert (tmp_path / "best").read_text() == "mine"
+
+
+ENOSPC = OSError(28, "No space left on device")
+TORCH = RuntimeError("[enforce fail at inline_container.cc:672] . PytorchStreamWriter failed writing file data/0")
+RAY = RuntimeError("RayTaskError(OSError): ray::update() ... OSError: [Errno 122] Disk quota exceeded")
+
+
+@pytest.mark.parametrize("error", [ENOSPC, TORCH, RAY])
+def test_a_disk_that_fills_up_is_told_and_loses_nothing_complete(tmp_path, error):
+    write_checkpoint(tmp_path, 10)
+    step_dir = checkpoint_path(tmp_path, 20)
+    with pytest.raises(DiskFull) as told, saving(step_dir, needed=3 << 20):
+        step_dir.mkdir()
+        (step_dir / "half.pt").write_bytes(b"x")
+        raise error
+    for part in ("the disk is full", str(step_dir), "the checkpoint global_step_20 needs about 3.0 MiB", "free"):
+        assert part in str(told.value)
+    assert latest_complete(tmp_path) == checkpoint_path(tmp_path, 10)
+    assert not step_dir.exists(), "half a checkpoint keeps the next attempt from its room"
+
+
+def test_another_error_while_saving_is_passed_on(tmp_path):
+    step_dir = checkpoint_path(tmp_path, 20)
+    with pytest.raises(RuntimeError, match="NCCL"), saving(step_dir, needed=1):
+        step_dir.mkdir()
+        raise RuntimeError("NCCL timeout")
+    assert step_dir.exists()
+
+
+def test_room_is_asked_for_before_anything_is_written(tmp_path, monkeypatch):
+    """As much as weights and optimizer are, or as the last checkpoint was, whichever is more."""
+    step_dir = checkpoint_path(tmp_path, 20)
+    monkeypatch.setattr(disk, "free_bytes", lambda path: 1000)
+    for needed, fits in ((1000, True), (1001, False)):
+        if fits:
+            with saving(step_dir, needed):
+                pass
+        else:
+            with pytest.raises(DiskFull, match="1000 bytes free"), saving(step_dir, needed):
+                raise AssertionError("nothing may be written")
+    (write_checkpoint(tmp_path, 10) / "large.pt").write_bytes(bytes(2000))
+    mark_complete(checkpoint_path(tmp_path, 10))
+    with pytest.raises(DiskFull, match=r"needs about 2\.0 KiB"), saving(step_dir, 1000):
+        raise AssertionError("nothing may be written")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a file system of 1 MiB, which only root may")
+def test_a_real_disk_that_fills_up(tmp_path):
+    """torch.save on a file system of its own, which nobody else sees; and a log that goes on after it."""
+    script = """
+import sys, torch
+from pathlib import Path
+from verl_vaopd.disk import DiskFull
+from verl_vaopd.files import write_text
+from verl_vaopd.runs.checkpoints import complete_steps, mark_complete, saving
+from verl_vaopd.runs.events import EventLog, read
+root = Path(sys.argv[1])
+for step, size in ((1, 100), (2, 10**7)):
+    try:
+        with saving(root / f"global_step_{step}", 0):
+            (root / f"global_step_{step}").mkdir()
+            torch.save(torch.zeros(size, dtype=torch.uint8), root / f"global_step_{step}" / "model.pt")
+            mark_complete(root / f"global_step_{step}")
+    except DiskFull as error:
+        print(error)
+print(complete_steps(root))
+with EventLog(root / "events.jsonl") as log:
+    written = 0
+    try:
+        while True:
+            log.write("warning", text="x" * 10_000)
+            written += 1
+    except DiskFull as error:
+        print(error)
+    print(len(read(log.path)) == written)
+"""
+    command = 'mount -t tmpfs -o size=1m none "$1" && exec "$2" -c "$3" "$1"'
+    shell = ["unshare", "--mount", "sh", "-c", command, "sh", str(tmp_path), sys.executable, script]
+    result = subprocess.run(shell, capture_output=True, text=True)
+    if "unshare" in result.stderr or "mount" in result.stderr:
+        pytest.skip(f"no file system can be mounted here: {result.stderr}")
+    checkpoint, steps, line, whole = result.stdout.splitlines()
+    assert "the disk is full" in checkpoint and "the checkpoint global_step_2" in checkpoint
+    assert steps == "[1]" and "the disk is full" in line and "events.jsonl" in line and whole == "True"
 
 
 def test_pruning_everything_is_refused(tmp_path):

@@ -70,6 +70,19 @@ def test_waits_in_small_steps_until_all_prompts_are_finished(monkeypatch: pytest
     assert metrics == {}
 
 
+def test_a_batch_of_which_nothing_has_arrived_is_empty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """verl ends the run there, and knows no reason; another of its errors is passed on."""
+    from verl.trainer.ppo.v1 import replay_buffer
+
+    failed = {uid: {"is_prompt": True, "global_steps": 1, "status": "failure"} for uid in ("a", "b")}
+    monkeypatch.setattr(replay_buffer.tq, "kv_list", lambda: {"train": failed})
+    batch, metrics = build(CONFIG).sample(global_steps=1, partition_id="train", batch_size=2)
+    assert (batch.keys, batch.partition_id, metrics) == ([], "train", {})
+    monkeypatch.setattr(replay_buffer.tq, "kv_list", lambda: (_ for _ in ()).throw(RuntimeError("no queue")))
+    with pytest.raises(RuntimeError, match="no queue"):
+        build(CONFIG).sample(global_steps=1, partition_id="train", batch_size=2)
+
+
 def test_verl_alone_still_sleeps_two_seconds() -> None:
     """Where this fails, verl has mended its interval: drop the sampler."""
     config = OmegaConf.merge(CONFIG, {"algorithm": {}, "data": {"train_batch_size": 2}})

@@ -24,12 +24,16 @@ from verl_vaopd.analysis.runs import (
     selected_validation,
     step_metrics,
 )
-from verl_vaopd.files import write_parquet, write_text
+from verl_vaopd.files import result_files, write_parquet, write_text
 from verl_vaopd.runs.validation_samples import read_samples, sample_steps
 from verl_vaopd.stats.estimates import question_means
 from verl_vaopd.stats.seeds import SeedEstimate, estimate_over_seeds, paired_difference
 from verl_vaopd.stats.tables import ABSENT, fields, markdown_table, number, points, share, write_csv
 
+RESULTS = (
+    *("comparison.json", "comparison.csv", "comparison.md"),
+    *("steps.csv", "questions.parquet", "learning_curves.png"),
+)
 FEW_SEEDS = 5
 """Below it, resampling seeds says too little about them (stats/seeds.py)."""
 
@@ -159,7 +163,7 @@ def write_comparison(
     failures: Mapping[str, str],
     settings: Mapping[str, Any],
 ) -> str:
-    """Write comparison.{json,csv,md}, steps.csv, questions.parquet and learning_curves.png; returns the table.
+    """Write RESULTS; returns the table.
 
     Args:
         settings: JSON values that say what was compared; `per_method` as comparison_table.
@@ -167,20 +171,21 @@ def write_comparison(
     table = comparison_table(results, runs, failures, settings["per_method"])
     records = [_record(result) for result in results]
     content = {"settings": settings, "not_finished": failures, "methods": records}
-    write_text(directory / "comparison.json", json.dumps(content, indent=2) + "\n")
-    write_csv(directory / "comparison.csv", records)
-    write_text(directory / "comparison.md", table + "\n")
     steps = [
         {"method": run.method, "seed": run.seed, "step": step, **metrics}
         for run in runs
         for step, metrics in step_metrics(run.path).items()
     ]
-    write_csv(directory / "steps.csv", steps)
-    _write_questions(directory / "questions.parquet", runs)
     curves: dict[str, list[list[dict[str, Any]]]] = {}
     for run in runs:
         curves.setdefault(run.method, []).append(all_validations(run.path))
-    draw_comparison(curves, directory / "learning_curves.png")
+    with result_files(directory) as staged:
+        write_text(staged / "comparison.json", json.dumps(content, indent=2) + "\n")
+        write_csv(staged / "comparison.csv", records)
+        write_text(staged / "comparison.md", table + "\n")
+        write_csv(staged / "steps.csv", steps)
+        _write_questions(staged / "questions.parquet", runs)
+        draw_comparison(curves, staged / "learning_curves.png")
     return table
 
 

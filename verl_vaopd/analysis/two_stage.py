@@ -16,10 +16,11 @@ from typing import Any
 from verl_vaopd.analysis.figures import draw_two_stage
 from verl_vaopd.analysis.points import POINTS, Change, Measured, measure
 from verl_vaopd.analysis.runs import POLICY_ENTROPY, step_metrics
-from verl_vaopd.files import write_text
+from verl_vaopd.files import result_files, write_text
 from verl_vaopd.stats.estimates import Estimate
 from verl_vaopd.stats.tables import fields, markdown_table, number, points, share, write_csv
 
+RESULTS = ("two_stage.json", "two_stage.csv", "entropy.csv", "two_stage.md", "two_stage.png")
 TABLE_KS = (4, 16)  # of pass@k; all are in the files
 
 
@@ -93,7 +94,7 @@ def write_two_stage(
     stages: Sequence[Trained],
     settings: Mapping[str, Any],
 ) -> str:
-    """Write two_stage.{json,csv,md,png} and entropy.csv; returns the table.
+    """Write RESULTS; returns the table.
 
     Args:
         runs, splits: as measure.
@@ -110,11 +111,12 @@ def write_two_stage(
     ]
     steps = {stage.name: stage.step for stage in stages}
     content = {"settings": settings, "steps": steps, "points": rows, "changes": change_rows, "trajectory": path}
-    write_text(directory / "two_stage.json", json.dumps(content, indent=1) + "\n")
-    write_csv(directory / "two_stage.csv", rows)
-    write_csv(directory / "entropy.csv", path)
-    write_text(directory / "two_stage.md", table + "\n")
-    draw_two_stage(measured, path, directory / "two_stage.png")
+    with result_files(directory) as staged:
+        write_text(staged / "two_stage.json", json.dumps(content, indent=1) + "\n")
+        write_csv(staged / "two_stage.csv", rows)
+        write_csv(staged / "entropy.csv", path)
+        write_text(staged / "two_stage.md", table + "\n")
+        draw_two_stage(measured, path, staged / "two_stage.png")
     return table
 
 

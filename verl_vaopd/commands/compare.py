@@ -27,7 +27,9 @@ from verl_vaopd.commands.jobs import (
     print_cautions,
     take,
 )
+from verl_vaopd.commands.room import require_room_for
 from verl_vaopd.commands.run_jobs import run_together
+from verl_vaopd.files import require_own_results
 from verl_vaopd.runs import events, run_dir
 
 SET_HERE = ("run.seed",)
@@ -69,9 +71,13 @@ def compare(
         ValueError: before anything starts; a configuration that cannot run (every problem of every method), lists that
             make no sense, a directory of other runs or in use.
     """
+    from verl_vaopd.analysis.comparison import RESULTS
+
     plan = make_plan(overrides, for_methods)
     jobs = list(plan.jobs.values())
+    require_own_results(plan.directory, RESULTS)
     num_done = sum(is_done(job) for job in jobs)
+    require_room_for((job.cfg, job.path) for job in jobs if not is_done(job))
     print(f"comparison  {plan.directory}: {len(jobs)} runs" + (f", {num_done} of them finished" if num_done else ""))
     print_cautions({method: plan.jobs[method, plan.seeds[0]].cfg for method in plan.methods})
     counted = num_done

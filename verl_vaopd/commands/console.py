@@ -109,6 +109,9 @@ class Console:
     def _show_warning(self, event: dict[str, Any]) -> None:
         self.print(f"warning: {event['text']}")
 
+    def _show_refused(self, event: dict[str, Any]) -> None:
+        pass  # the supervisor raises it
+
     def _show_failed(self, event: dict[str, Any]) -> None:
         self.print(f"failed: {event['text']}")
 

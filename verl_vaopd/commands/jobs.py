@@ -59,7 +59,8 @@ def make_job(
 
 
 def is_done(job: Job) -> bool:
-    """Whether the run is finished. Raises ValueError when the finished run has another configuration."""
+    """Whether the run is finished. Raises ValueError when it has another configuration, or when it is no run."""
+    run_dir.require_ours(job.path)
     if not run_dir.is_finished(job.path):
         return False
     stored = json.loads((job.path / VERSIONS).read_text(encoding="utf-8"))["config_sha256"]

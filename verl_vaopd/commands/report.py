@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from verl_vaopd.commands.console import format_nats, format_share
-from verl_vaopd.files import write_png
+from verl_vaopd.files import result_files, write_png
 from verl_vaopd.runs import events
 from verl_vaopd.runs.checkpoints import best_step, complete_steps
 from verl_vaopd.runs.run_dir import CHECKPOINTS, CONFIG
@@ -21,15 +21,15 @@ CURVE = "learning_curve.png"
 def final_table(run_dir: str | os.PathLike[str]) -> str:
     """Held-out accuracy and mean visual advantage before training, at the best and at the last checkpoint: Markdown.
 
-    `before` is the first and `last` the last validation; `best` is the validated complete checkpoint of the highest
-    accuracy, the earliest on ties. Raises ValueError for a run without any validation.
+    `before` is the validation of step 0, if there was one, and `last` the last; `best` is the validated complete
+    checkpoint of the highest accuracy, the earliest on ties. Raises ValueError for a run without any validation.
     """
     from verl_vaopd.stats.tables import markdown_table
 
     validations = _validations(Path(run_dir))
     by_step = {event["step"]: event for event in validations}
     best = best_step(validations, complete_steps(Path(run_dir) / CHECKPOINTS))
-    rows = {"before": validations[0], "best": by_step[best] if best is not None else None, "last": validations[-1]}
+    rows = {"before": by_step.get(0), "best": by_step[best] if best is not None else None, "last": validations[-1]}
     cells = [["", "step", "accuracy", "mean VA"]]
     for name, event in rows.items():
         if event is not None:
@@ -38,6 +38,8 @@ def final_table(run_dir: str | os.PathLike[str]) -> str:
     caption = f"Held-out accuracy ({average}) and mean visual advantage (VA, nats per token), with 95 % intervals"
     missing = {name: event["n_missing"] for name, event in rows.items() if event is not None and event["n_missing"]}
     notes = [f"{count} answers of `{name}` failed and are left out." for name, count in missing.items()]
+    if 0 not in by_step:
+        notes.append("No row `before`: the student was not validated before training (validation.before_train=false).")
     if best is None:
         notes.append("No best checkpoint: none that is complete was validated.")
     notes = ["", *notes] if notes else []
@@ -47,7 +49,7 @@ def final_table(run_dir: str | os.PathLike[str]) -> str:
 def learning_curve(run_dir: str | os.PathLike[str]) -> Path:
     """Draw held-out accuracy and mean visual advantage over steps, with their intervals, into `learning_curve.png`.
 
-    Returns the file. Raises ValueError for a run without any validation.
+    Returns the file. Raises ValueError for a run without any validation, and for a file of that name that is not ours.
     """
     from matplotlib.figure import Figure
 
@@ -67,7 +69,8 @@ def learning_curve(run_dir: str | os.PathLike[str]) -> Path:
         panel.set(title=title, xlabel="step")
         panel.grid(alpha=0.3)
     figure.suptitle(f"{run_dir.resolve().name}: avg@{_answers_per_question(run_dir)}, 95 % intervals", fontsize=9)
-    write_png(run_dir / CURVE, figure)
+    with result_files(run_dir) as staged:
+        write_png(staged / CURVE, figure)
     return run_dir / CURVE
 
 

@@ -14,9 +14,10 @@ from pathlib import Path
 from tqdm import tqdm
 
 from verl_vaopd.commands.jobs import Job, is_done
-from verl_vaopd.commands.supervisor import TRAINING_PROCESS, Supervisor, error_excerpt
+from verl_vaopd.commands.supervisor import TRAINING_PROCESS, Supervisor, disk_warning
 from verl_vaopd.runs import events, run_dir
-from verl_vaopd.runs.run_dir import LOG
+from verl_vaopd.runs.causes import error_excerpt, short_cause
+from verl_vaopd.runs.run_dir import LOG, RunDir
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,15 @@ def run_together(
         return Outcome()
     failures: dict[str, str] = {}
     with ExitStack() as stack:
-        runs = []
-        for job in todo:
-            runs.append(run_dir.prepare(job.cfg, job.overrides, command_line))
-            stack.callback(os.close, runs[-1].lock)
+        runs: list[RunDir] = []
+        try:
+            for job in todo:
+                runs.append(run_dir.prepare(job.cfg, job.overrides, command_line))
+                stack.callback(os.close, runs[-1].lock)
+        except ValueError:
+            for run in runs:
+                run_dir.discard(run)
+            raise
         logs = {job.path / LOG: _size(job.path / LOG) for job in todo}
         offsets = [events.end_of(job.path / events.FILE_NAME) for job in todo]
         # The process gets the last run's log and lock, and its directory as the last one. The lock keeps the same batch
@@ -72,6 +78,9 @@ def run_together(
                     tell(job, reason)
             while supervisor.alive():
                 time.sleep(0.1)
+        for run in runs:
+            if any(event["kind"] == "refused" for event in events.read(run.path / events.FILE_NAME)):
+                run_dir.discard(run)
     cut_off = [job for job in todo if job.title not in failures and not run_dir.is_finished(job.path)]
     if not cut_off or supervisor.interrupted is not None:
         return Outcome(supervisor.interrupted, failures)
@@ -89,8 +98,8 @@ def _follow(job: Job, offset: int, supervisor: Supervisor) -> str | None:
     with tqdm(bar_format="{desc}", disable=None, leave=False) as line:
         line.set_description_str(f"  {job.title} ...")
         for event in events.follow(job.path / events.FILE_NAME, writing, offset):
-            if event["kind"] == "failed":
-                reasons.append(event["text"])
+            if event["kind"] in ("failed", "refused"):
+                reasons.append(short_cause(event["text"]))
             elif event["kind"] == "step":
                 line.set_description_str(f"  {job.title}: step {event['step']}/{event['total']}")
     return reasons[-1] if reasons else None
@@ -104,7 +113,7 @@ def _last_words(logs: Mapping[Path, int]) -> tuple[str, ...]:
     latest = max(written, key=lambda path: path.stat().st_mtime)
     head = "The training process ended early. From the end of its log:"
     lines = [f"    {line}" for line in error_excerpt(latest, logs[latest])]
-    return (head, "", *lines, "", f"whole log: {latest}")
+    return (head, "", *lines, "", *disk_warning(latest.parent), f"whole log: {latest}")
 
 
 def _size(path: Path) -> int:

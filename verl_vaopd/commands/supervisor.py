@@ -7,7 +7,6 @@ group. Imports no torch.
 
 import contextlib
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,13 +15,17 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from verl_vaopd.commands.console import Console
+from verl_vaopd.disk import free_bytes, size
+from verl_vaopd.platform.temporary import temporary_directories
 from verl_vaopd.runs import events
+from verl_vaopd.runs.causes import error_excerpt
 from verl_vaopd.runs.checkpoints import latest_complete
 from verl_vaopd.runs.parent_watch import PARENT_VARIABLE, die_with_parent
-from verl_vaopd.runs.run_dir import CHECKPOINTS, LOG, RunDir, is_finished
+from verl_vaopd.runs.run_dir import CHECKPOINTS, LOG, RunDir, discard, is_finished
 
 TRAINING_PROCESS = (sys.executable, "-m", "verl_vaopd.trainer.main")
 GRACE_S = 60.0
+_SCARCE = 4 << 20  # bytes
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -38,6 +41,8 @@ class Supervisor:
         self._kill_at: float | None = None
 
     def __enter__(self) -> "Supervisor":
+        self._left = contextlib.ExitStack()
+        own = self._left.enter_context(temporary_directories())
         self._handlers = {number: signal.signal(number, self._receive) for number in _SIGNALS}
         parent = os.getpid()
         with (self._run_dir.path / LOG).open("ab") as log:
@@ -46,10 +51,10 @@ class Supervisor:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(parent)},
+                env={**os.environ, **own.environment, "PYTHONUNBUFFERED": "1", PARENT_VARIABLE: str(parent)},
                 start_new_session=True,
                 # The child holds the lock too: if this process is killed, no other one starts before the child ended.
-                pass_fds=[self._run_dir.lock],
+                pass_fds=[self._run_dir.lock, *own.locks],
                 # Safe here: this process has no other thread at the time of the fork.
                 preexec_fn=lambda: die_with_parent(parent),
             )
@@ -58,6 +63,7 @@ class Supervisor:
     def __exit__(self, *exception: object) -> None:
         self._kill()
         self._child.wait()
+        self._left.close()
         for number, handler in self._handlers.items():
             signal.signal(number, handler)
 
@@ -98,6 +104,7 @@ def run(run_dir: RunDir, console: Console, command: Sequence[str] = TRAINING_PRO
     """Train until the child ends; print why if it did not finish.
 
     Returns the exit code for the user: 0 finished, 128 + N stopped by signal N, 1 failed.
+    Raises ValueError if the child refused the run before it began; its directory is removed then, unless it is older.
     """
     log = run_dir.path / LOG
     log_start = log.stat().st_size if log.exists() else 0
@@ -108,10 +115,15 @@ def run(run_dir: RunDir, console: Console, command: Sequence[str] = TRAINING_PRO
             console.tick()
             return supervisor.alive()
 
+        refused = None
         for event in events.follow(run_dir.path / events.FILE_NAME, alive, offset):
             console.show(event)
+            refused = event["text"] if event["kind"] == "refused" else refused
         returncode = supervisor.returncode()
     console.close()
+    if refused is not None:
+        discard(run_dir)
+        raise ValueError(refused)
     if is_finished(run_dir.path):
         if returncode != 0:
             console.print(f"warning: training is finished, but its process ended with {_ending(returncode)}; see {log}")
@@ -124,42 +136,22 @@ def run(run_dir: RunDir, console: Console, command: Sequence[str] = TRAINING_PRO
     for line in error_excerpt(log, log_start):
         console.print(f"    {line}")
     console.print()
+    for line in disk_warning(run_dir.path):
+        console.print(line)
     console.print(f"whole log: {log}")
     console.print(_resume_hint(run_dir.path))
     return 1
 
 
-_ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
-_RAY_PREFIX = re.compile(r"^\((?:raylet|(?:[^()\s]+ )?(?:pid|ip)=[^)]*)\)\s?")
-_TRACEBACK = "Traceback (most recent call last)"
-# The line that ends a traceback: `ValueError: ...`, `torch.OutOfMemoryError: ...`, `KeyboardInterrupt`.
-_ERROR = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Died|Timeout)\b(?:\(\w+\))?(?::|$)")
-
-
-def error_excerpt(log: Path, start: int = 0, limit: int = 20) -> list[str]:
-    """The lines of a log that best say why a process died, at most `limit`.
-
-    The last traceback of the training process itself if there is one (it includes what a Ray worker raised), otherwise
-    the last traceback of any of its workers, otherwise the end of the log.
-
-    Args:
-        log: text; colours and Ray's `(name pid=1)` prefixes are removed.
-        start: byte position where this launch began.
-    """
-    with log.open("rb") as file:
-        file.seek(start)
-        raw = [_ANSI.sub("", line).rstrip() for line in file.read().decode(errors="replace").splitlines()]
-    raw = [line for line in raw if line]
-    own = [line for line in raw if not _RAY_PREFIX.match(line)]
-    for lines in (own, [_RAY_PREFIX.sub("", line) for line in raw]):
-        begins = [number for number, line in enumerate(lines) if _TRACEBACK in line]
-        if not begins:
-            continue
-        ends = [number for number in range(begins[-1], len(lines)) if _ERROR.match(lines[number])]
-        # A message of several lines goes on after its first.
-        last = ends[-1] + 5 if ends else len(lines)
-        return lines[begins[-1] : last + 1][-limit:]
-    return raw[-limit:]
+def disk_warning(path: Path) -> list[str]:
+    """A line if the disk is so full that the cause of a failure may not even have reached the log."""
+    free = free_bytes(path)
+    if free >= _SCARCE:
+        return []
+    return [
+        f"The disk of {path} has {size(free)} free: that may be why, even if the log does not say so. Free some space, "
+        "or name another place with run.root=..."
+    ]
 
 
 def _ending(returncode: int) -> str:

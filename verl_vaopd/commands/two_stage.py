@@ -31,8 +31,12 @@ from verl_vaopd.commands.jobs import (
     print_cautions,
     take,
 )
+from verl_vaopd.commands.room import require_room_for
 from verl_vaopd.commands.run_jobs import run_together
+from verl_vaopd.disk import told_if_full
+from verl_vaopd.files import require_own_results
 from verl_vaopd.runs import run_dir
+from verl_vaopd.runs.causes import cause_in
 from verl_vaopd.runs.export import PROVENANCE, resolve_checkpoint
 
 STAGES = {"stage1": ("cot_sft", "opd", "vaopd"), "stage2": ("grpo", "papo")}
@@ -75,12 +79,13 @@ def export_checkpoint(run: Path, checkpoint: str, out: Path) -> None:
     options = ["--checkpoint", checkpoint, "--out", str(out), "--dtype", "float32"]
     # verl's merger and transformers talk a lot; what they said matters only where it went wrong.
     command = [sys.executable, "-m", "verl_vaopd.cli", "export", str(run), *options]
-    result = subprocess.run(command, capture_output=True, text=True)
+    log = run / f"export-{out.name}.log"
+    with told_if_full(log), log.open("ab") as file:
+        start = file.tell()
+        result = subprocess.run(command, stdout=file, stderr=subprocess.STDOUT)
     if result.returncode != 0:
-        said = "\n".join((result.stdout + result.stderr).splitlines()[-20:])
-        raise ValueError(
-            f"{run}: could not export its {checkpoint} checkpoint to {out}; from the end of its output:\n{said}"
-        )
+        cause = cause_in(log, start)
+        raise ValueError(f"{run}: could not export its {checkpoint} checkpoint to {out}: {cause} (log: {log})")
 
 
 def two_stage(
@@ -103,9 +108,16 @@ def two_stage(
         ValueError: before anything starts, a configuration that cannot run or a directory of other runs or in use;
             later, a stage without the checkpoint that should go on.
     """
+    from verl_vaopd.analysis.two_stage import RESULTS
+
     plan = make_plan(overrides, for_parts)
+    require_own_results(plan.directory, RESULTS)
     print(f"two stages  {plan.directory}")
+    for model in (plan.directory / BOUNDARY, plan.directory / END):
+        if model.exists():
+            _exported_step(model)
     done = [is_done(job) for job in (*plan.stages, *plan.points.values())]
+    require_room_for((job.cfg, job.path) for job in (*plan.stages, *plan.points.values()) if not is_done(job))
     if any(done):
         print(f"            {sum(done)} of {len(done)} runs are finished")
     print_cautions({stage.title: stage.cfg for stage in plan.stages})
@@ -116,7 +128,8 @@ def two_stage(
         _export_once(stage.path, checkpoint, plan.directory / out, export)
 
     def tell(job: Job, reason: str | None) -> None:
-        print(f"{job.title}: " + ("measured" if reason is None else f"failed: {reason}"), flush=True)
+        text = "measured" if reason is None else f"failed: {reason} (log: {job.path / run_dir.LOG})"
+        print(f"{job.title}: {text}", flush=True)
 
     outcome = run_together(list(plan.points.values()), command_line, tell, command)
     for line in outcome.excerpt:
@@ -237,7 +250,13 @@ def _step_of(checkpoint: Path) -> int:
 
 
 def _exported_step(model: Path) -> int:
-    return json.loads((model / PROVENANCE).read_text(encoding="utf-8"))["step"]
+    try:
+        return json.loads((model / PROVENANCE).read_text(encoding="utf-8"))["step"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ValueError(
+            f"{model}: got something else than a model that this command has exported there; expected that, or no "
+            "such directory; move it away, or choose another run.name"
+        ) from None
 
 
 def _conclude(plan: Plan) -> None:

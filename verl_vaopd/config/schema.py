@@ -31,6 +31,9 @@ class RunConfig:
     seed: int = option(
         0, "Seeds the data's order, sampling and all chance; rollouts still depend on the order in vLLM.", at_least=0
     )
+    max_dropped_frac: float = option(
+        0.1, "A step or validation of which more rollouts fail than this share ends the run.", at_least=0, at_most=1
+    )
     fresh: bool = option(False, "Start anew instead of resuming an interrupted run of the same configuration.")
 
 

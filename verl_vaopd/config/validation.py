@@ -11,8 +11,10 @@ from verl_vaopd.config.checks.hardware import HardwareProbe, check_hardware
 from verl_vaopd.config.checks.method import check_method
 from verl_vaopd.config.checks.models import check_models
 from verl_vaopd.config.checks.options import check_options
+from verl_vaopd.config.checks.places import check_places
 from verl_vaopd.config.checks.schedule import check_schedule
 from verl_vaopd.config.checks.settings import check_settings
+from verl_vaopd.config.checks.weights import check_weights
 from verl_vaopd.config.errors import ConfigError, Findings, Problem
 from verl_vaopd.config.resolvers import register_resolvers
 from verl_vaopd.platform import probe_gpus
@@ -35,7 +37,9 @@ def validate(cfg: DictConfig, hardware_probe: HardwareProbe = probe_gpus) -> Non
         check_method(cfg, findings)
         check_settings(cfg, findings)
         check_models(cfg, findings)
+        check_weights(cfg, findings)
         check_dataset(cfg, findings)
+        check_places(cfg, findings)
     except OmegaConfBaseException as error:
         raise ConfigError(
             [

@@ -13,8 +13,9 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from verl_vaopd.algorithms.options import options_of
 from verl_vaopd.algorithms.weightings import WEIGHTINGS
-from verl_vaopd.config.errors import Problem
+from verl_vaopd.config.errors import Problem, listing
 from verl_vaopd.config.schema import SECTIONS, WEIGHTING
 
 REAL_VALUED = (
@@ -127,7 +128,8 @@ def _typed_problem(key: str, value: Any) -> Problem | None:
     try:
         OmegaConf.update(OmegaConf.structured(cls), name, value)
     except OmegaConfBaseException:
-        return _mismatch(key, value, _describe(hint))
+        default = dict((known, each) for known, _, each in options_of(cls))[name]
+        return _mismatch(key, value, _describe(hint), default)
     return None
 
 
@@ -135,7 +137,7 @@ def _untyped_problem(key: str, value: Any, default: Any) -> Problem | None:
     if default is None or (value is None and key in NULLABLE) or _fits(key, value, default):
         return None
     kind = float if key in REAL_VALUED else type(default)
-    return _mismatch(key, value, f"{_NAMES[kind]} (verl's default is {_show(default)})")
+    return _mismatch(key, value, f"{_NAMES[kind]} (verl's default is {_show(default)})", default)
 
 
 def _fits(key: str, value: Any, default: Any) -> bool:
@@ -150,15 +152,27 @@ def _fits(key: str, value: Any, default: Any) -> bool:
     return isinstance(value, type(default))
 
 
-def _mismatch(key: str, value: Any, expected: str) -> Problem:
+def _mismatch(key: str, value: Any, expected: str, default: Any = ()) -> Problem:
+    """The problem; default: of a key that takes a list, the one to start from."""
+    is_one = not isinstance(value, list | dict) and value is not None
     fix = f"give {key} a value of that type"
-    if expected.startswith(_NAMES[str]) and not isinstance(value, list | dict) and value is not None:
+    if expected.startswith(_NAMES[list]):
+        # A pair, as AdamW's betas, stays one.
+        items = [value, *default[1:]] if is_one and all(isinstance(each, float) for each in default) else [value]
+        fix = f"quoted for the shell, '{key}=[{listing(map(str, items if is_one else default))}]'"
+    elif expected.startswith(_NAMES[dict]):
+        fix = f"set the keys in it, {key}.KEY=..."
+    elif isinstance(value, list) and len(value) == 1:
+        fix = f"{key}={value[0]}"
+    elif expected.startswith(_NAMES[str]) and is_one:
         fix = f"quote it for Hydra and for the shell: '{key}=\"{value}\"'"
     got = "null" if value is None else f"{_show(value)}, {_NAMES[type(value)]}"
     return Problem(f"wrong type for {key}", got, expected, fix)
 
 
 def _describe(hint: Any) -> str:
+    if typing.get_origin(hint) is list:
+        return f"{_NAMES[list]} of {_NAMES[typing.get_args(hint)[0]]}"
     alternatives = typing.get_args(hint) or (hint,)
     return " or ".join(_NAMES.get(alternative, "null") for alternative in alternatives)
 

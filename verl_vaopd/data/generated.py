@@ -30,6 +30,9 @@ class Generated(Protocol):
             ValueError: the directory holds something else.
         """
 
+    def require_writable(self, options: DictConfig) -> None:
+        """Raise ValueError if `write` would refuse the directory, because it holds something else."""
+
 
 GENERATED: dict[str, Generated] = {
     "tinygeo": tinygeo,

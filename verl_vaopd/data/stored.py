@@ -25,10 +25,9 @@ import pyarrow.parquet as pq
 from omegaconf import DictConfig
 
 from verl_vaopd.data.stored_settings import WRITING_SETTINGS, made_with, require_same
-from verl_vaopd.files import write_parquet, write_text
+from verl_vaopd.files import MANIFEST, content, listing_of, write_parquet, write_text
 
 FORMAT_VERSION = 1
-MANIFEST = "manifest.json"
 _LOCK = ".lock"
 _COUNTS = ("num_sampled", "num_correct", "num_malformed", "num_truncated", "num_duplicates")
 SCHEMA = pa.schema(
@@ -90,8 +89,9 @@ class Collection:
         self._part_size: int = settings["collect.prompts_per_part"]
 
     def __enter__(self) -> Collection:
+        require_collection(self.directory)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._lock = (self.directory / _LOCK).open("w")
+        self._lock = (self.directory / _LOCK).open("a")
         try:
             self._begin()
         except BaseException:
@@ -201,12 +201,42 @@ class StoredResponses:
         return self._rows[index]
 
 
+def require_collection(directory: Path) -> None:
+    """Raise ValueError where something else than a collection is: nothing is written beside what is not ours."""
+    if not directory.exists():
+        return
+    if (directory / MANIFEST).is_file():
+        _read_manifest(directory)
+        return
+    others = [name for name in content(directory) if name != _LOCK and not name.startswith(f".{MANIFEST}.")]
+    if others or not directory.is_dir():
+        raise ValueError(
+            f"collect.path: got {directory}, which holds {listing_of(directory)} and no collection; expected a new or "
+            "empty directory, or one that `vaopd collect` has written; name another one"
+        )
+
+
 def is_complete(directory: Path) -> bool:
     """Whether all prompts of the training file have been collected there."""
     if not (directory / MANIFEST).is_file():
         return False
     num_rows = sum(pq.read_metadata(part).num_rows for part in _parts(directory))
     return num_rows == _read_manifest(directory)["num_prompts"]
+
+
+def is_collected(cfg: DictConfig) -> bool:
+    """Whether all responses that a training needs are in `collect.path`, whatever their seed.
+
+    Raises ValueError if something else is there, or responses that were made otherwise.
+    """
+    directory = Path(cfg.collect.path).expanduser()
+    require_collection(directory)
+    if is_complete(directory):
+        StoredResponses(directory).require_made_with(cfg)
+        return True
+    if (directory / MANIFEST).is_file():
+        require_same(directory, _read_manifest(directory)["made_with"], made_with(cfg))
+    return False
 
 
 @functools.cache
@@ -222,10 +252,17 @@ def _read_manifest(directory: Path) -> dict[str, Any]:
             f"collect.path: got {directory}, where no responses are stored; expected what `vaopd collect` writes; "
             "run `vaopd collect` with the same dataset and teacher"
         )
-    manifest = json.loads(path.read_text(encoding="utf-8"))
-    if manifest["format"] != FORMAT_VERSION:
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        found = (manifest["format"], manifest["num_prompts"], manifest["made_with"])[0]
+    except (ValueError, KeyError, TypeError):
         raise ValueError(
-            f"collect.path: got {directory} of format {manifest['format']}, expected {FORMAT_VERSION}; collect again "
+            f"collect.path: got {path}, which is not of stored responses; expected what `vaopd collect` writes; name "
+            "another directory"
+        ) from None
+    if found != FORMAT_VERSION:
+        raise ValueError(
+            f"collect.path: got {directory} of format {found}, expected {FORMAT_VERSION}; collect again "
             "into another directory"
         )
     return manifest

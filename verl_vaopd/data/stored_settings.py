@@ -11,7 +11,8 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from verl_vaopd.provenance import sha256_of, weights_fingerprint
+from verl_vaopd.files import sha256_of
+from verl_vaopd.provenance import weights_fingerprint
 
 TRAIN_FILE = "train.parquet"
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from verl_vaopd.disk import append_shared
 from verl_vaopd.evaluation.chat_client import CallFailed, ChatClient, Completion
 from verl_vaopd.evaluation.storage import encode, fingerprint
 
@@ -44,7 +45,7 @@ class CachedJudge:
         cache: the file of replies; several processes may write it.
         client: of settings.endpoint.
     Raises:
-        ValueError: when called, if the server does not know the model or the key.
+        ValueError: a file that holds something else; when called, if the server does not know the model or the key.
     """
 
     def __init__(self, settings: DictConfig, cache: Path, client: ChatClient) -> None:
@@ -58,7 +59,10 @@ class CachedJudge:
         self._judge = fingerprint(self.identity)
         self._lock = threading.Lock()
         self._replies: dict[str, Future[str | None]] = {}
-        for row in _rows(cache):
+        rows = list(_rows(cache))
+        if any("judge" not in row for row in rows) or not (rows or _is_begun(cache)):
+            raise ValueError(f"judge.cache: got {cache}, which holds no replies of a judge; name another file")
+        for row in rows:
             if row.get("judge") == self._judge:
                 reply: Future[str | None] = Future()
                 reply.set_result(row["reply"])
@@ -129,9 +133,15 @@ class CachedJudge:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             # A line of its own, even behind half a line of a process that was killed.
-            os.write(descriptor, ("\n" + encode(row)).encode())
+            append_shared(descriptor, ("\n" + encode(row)).encode(), self._path)
         finally:
             os.close(descriptor)
+
+
+def _is_begun(path: Path) -> bool:
+    """Whether a file without a whole reply is absent, empty, or what a killed process leaves."""
+    begun = path.read_bytes()[:1024].lstrip() if path.is_file() else b""
+    return not path.exists() or b'{"judge": '.startswith(begun[:10])
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:

@@ -14,6 +14,7 @@ from typing import Any
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from verl_vaopd.config.checks.weights import require_whole_weights
 from verl_vaopd.evaluation import questions, scoring
 from verl_vaopd.evaluation.benchmark import Benchmark
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
@@ -25,12 +26,14 @@ from verl_vaopd.evaluation.sources.endpoint import EndpointSource
 from verl_vaopd.evaluation.sources.file import ImportedSource
 from verl_vaopd.evaluation.sources.local_vllm import VllmSource, pixel_limits
 from verl_vaopd.evaluation.sources.source import Request, Response, Source, row_of
-from verl_vaopd.evaluation.speed import SPEED, Speed
+from verl_vaopd.evaluation.speed import SPEED, Speed, require_own_speed
 from verl_vaopd.evaluation.storage import Journal, fingerprint, read_rows, stored_identity
-from verl_vaopd.files import write_text
+from verl_vaopd.evaluation.tables import TABLES
+from verl_vaopd.files import require_own_results, sha256_of, write_text
 from verl_vaopd.platform import probe_gpus, use_cpu
+from verl_vaopd.platform.temporary import own_temporary_files
 from verl_vaopd.platform.vllm_engine import request_seed
-from verl_vaopd.provenance import sha256_of, weights_fingerprint
+from verl_vaopd.provenance import weights_fingerprint
 from verl_vaopd.runs.run_dir import CHECKPOINTS, CONFIG
 
 _JUDGE_CACHE = "judge-cache.jsonl"
@@ -63,6 +66,8 @@ def run(settings: DictConfig) -> tuple[Path, int]:
         settings = settings.copy()
         settings.n = imported.num_samples(settings.n, settings.limit)
         print(imported.describe(settings.n, settings.limit), file=sys.stderr)
+    require_own_results(out, TABLES)
+    require_own_speed(out / SPEED)
     num_failed = _sample(settings, paths, out, model, imported)
     for name in names:
         _score(settings, benchmark_of(settings, name), out / name, judge)
@@ -85,6 +90,7 @@ def _sample(
         present = sum(sample < settings.n for part in parts.values() for _, sample in part.done)
         if present == wanted:
             return 0  # and no engine was started
+        stack.enter_context(own_temporary_files())
         source = imported or _source(settings, model, tuple(paths))
         stack.callback(source.close)
         requests = itertools.chain.from_iterable(part.requests(settings) for part in parts.values())
@@ -153,9 +159,13 @@ def _opened(
             "questions": asked.digest,
         }
         _require_same_files(settings, path, directory, identity)
+        scoring.require_own_scores(directory)
         directory.mkdir(parents=True, exist_ok=True)
         write_text(staged, "".join(asked.lines))
+        if not (directory / scoring.RESPONSES).exists():  # otherwise it says what is different
+            _require_questions(staged, directory / scoring.QUESTIONS)
         with Journal(directory / scoring.RESPONSES, identity) as journal:
+            _require_questions(staged, directory / scoring.QUESTIONS)
             staged.replace(directory / scoring.QUESTIONS)
             done = _done(journal.path)
             yield _Part(benchmark, path, len(asked.lines), sampling, fingerprint(identity), journal, done)
@@ -179,6 +189,15 @@ def _require_same_files(settings: DictConfig, questions_file: Path, directory: P
         raise ValueError(
             f"{questions_file}: got as many questions as {path} answers, but with other ids, texts, images or fields; "
             f"expected the file as it was; {fix}"
+        )
+
+
+def _require_questions(staged: Path, path: Path) -> None:
+    """Raise ValueError if other questions than those of this run are there."""
+    if path.exists() and path.read_bytes() != staged.read_bytes():
+        raise ValueError(
+            f"{path}: got other questions than this run's, expected the same or no such file; move it away, or name "
+            "another directory with out="
         )
 
 
@@ -217,6 +236,8 @@ def _model(settings: DictConfig) -> Model:
         path = _exported(path)
     elif path.is_dir() and not (path / "config.json").is_file():
         raise ValueError(f"model: got {path}, which has no config.json; expected a Hugging Face or a run directory")
+    if path.is_dir():
+        require_whole_weights("model", path)
     found = str(path) if path.is_dir() else settings.model
     return Model(found, weights_fingerprint(found))
 

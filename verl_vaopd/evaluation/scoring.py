@@ -46,6 +46,13 @@ def scores_path(directory: Path, protocol: str) -> Path:
     return directory / f"scores-{protocol}.jsonl"
 
 
+def require_own_scores(directory: Path) -> None:
+    """Raise ValueError if a file that has the name of scores has not their header: it is not written over."""
+    for path in directory.glob("scores-*.jsonl"):
+        if "protocol" not in read_identity(path):
+            raise ValueError(f"{path}: got no header of scores, expected a file that `vaopd eval` wrote; move it away")
+
+
 def read_questions(directory: Path) -> Iterator[Row]:
     """The lines of questions.jsonl. Raises ValueError if there is none."""
     path = directory / QUESTIONS

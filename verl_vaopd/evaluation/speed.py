@@ -26,6 +26,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from verl_vaopd.disk import told_if_full
 from verl_vaopd.evaluation.sources.occupancy import Occupancy
 from verl_vaopd.evaluation.sources.source import Response
 from verl_vaopd.evaluation.storage import encode
@@ -73,6 +74,18 @@ class GpuIdle:
                 self._busy.extend(int(line) for line in told.splitlines() if line.strip().isdigit())
 
 
+def require_own_speed(path: Path) -> None:
+    """Raise ValueError if a file of that name is something else: no line is added to it."""
+    if not path.exists():
+        return
+    first = path.read_text(encoding="utf-8", errors="replace").partition("\n")[0] if path.is_file() else "a directory"
+    if first and "tokens_per_second" not in first:
+        raise ValueError(
+            f"{path}: got {first[:60]!r}, expected the speed of earlier processes, or no such file; move it away, or "
+            "name another directory with out="
+        )
+
+
 class Speed:
     """Counts responses as long as it is entered, and then adds a line to speed.jsonl.
 
@@ -97,7 +110,7 @@ class Speed:
         self._seconds = time.monotonic() - self._start
         self._gpus.__exit__(*exception)
         if self._occupancy is not None:
-            with self._path.open("a", encoding="utf-8") as file:
+            with told_if_full(self._path), self._path.open("a", encoding="utf-8") as file:
                 file.write(encode(self._row(self._seconds, self._occupancy)))
 
     def add(self, responses: Iterable[Response]) -> None:

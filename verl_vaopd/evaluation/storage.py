@@ -17,6 +17,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from verl_vaopd.disk import append
+
+_HEADER = b'{"identity": '
 _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 Row = dict[str, Any]
@@ -62,16 +65,16 @@ class Journal:
                 f"{self.path}: got a file that another process is writing, expected a free one; wait for it, or name "
                 "another directory with out="
             ) from None
-        os.ftruncate(self._descriptor, _whole_bytes(self.path))
-        if self.path.stat().st_size:
+        whole = _whole_bytes(self.path)
+        if whole or not _is_half_a_header(self.path):
             require_same(self.path, read_identity(self.path), self.identity)
-        else:
+        # Not before it is known to be ours.
+        os.ftruncate(self._descriptor, whole)
+        if not whole:
             self._write(encode({"identity": self.identity}))
 
     def _write(self, text: str) -> None:
-        data = text.encode()
-        while data:  # a write to a file is cut short by a full disk or a signal only
-            data = data[os.write(self._descriptor, data) :]
+        append(self._descriptor, text.encode(), self.path)
 
 
 def read_identity(path: Path) -> dict[str, Any]:
@@ -82,8 +85,11 @@ def read_identity(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise ValueError(f"{path}: expected a file that `vaopd eval` wrote; run the evaluation first")
-    header = next(_lines(path), None)
-    if header is None or "identity" not in header:
+    try:
+        header = next(_lines(path), None)
+    except ValueError:
+        header = None
+    if not isinstance(header, dict) or not isinstance(header.get("identity"), dict):
         raise ValueError(f"{path}: got no header, expected a file that `vaopd eval` wrote; move it away")
     return header["identity"]
 
@@ -138,6 +144,13 @@ def require_same(path: Path, stored: Identity, now: Identity) -> None:
             f"{path}: got rows made with other settings, expected the same ones; name another directory with out=, or "
             "remove the file\n" + "\n".join(f"  {key}: {stored.get(key)!r} there, {now.get(key)!r} now" for key in keys)
         )
+
+
+def _is_half_a_header(path: Path) -> bool:
+    """Whether a file without a whole line is empty, or what a killed writer leaves."""
+    with path.open("rb") as file:
+        begun = file.read(len(_HEADER))
+    return _HEADER.startswith(begun)
 
 
 def _whole_bytes(path: Path) -> int:

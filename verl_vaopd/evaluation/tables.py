@@ -13,13 +13,14 @@ from typing import Any, get_args
 from verl_vaopd.evaluation.benchmark import PaperAverage
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
 from verl_vaopd.evaluation.results import Result, benchmarks_in, common_protocol, read_result
-from verl_vaopd.files import write_text
+from verl_vaopd.files import result_files, write_text
 from verl_vaopd.stats.few_clusters import FEW_CLUSTERS
 from verl_vaopd.stats.tables import ABSENT, markdown_table, write_csv
 
 AVERAGES = {
     title: [name for name in PAPER if BENCHMARKS[name].paper_average == title] for title in get_args(PaperAverage)
 }
+TABLES = ("table.md", "table.tex", "table.html", "table.csv", "details.csv")
 _NORMAL = NormalDist().inv_cdf(0.975)
 
 
@@ -55,7 +56,7 @@ def average(scores: Sequence[Score]) -> Score:
 
 
 def make_tables(runs: Sequence[Path], protocol: str | None, out: Path) -> str:
-    """Write table.md, table.tex, table.html, table.csv (scores) and details.csv (all metrics) into a directory.
+    """Write TABLES (table.csv: scores, details.csv: all metrics) into a directory.
 
     Args:
         runs: run directories; a run's name is that of its directory.
@@ -63,7 +64,8 @@ def make_tables(runs: Sequence[Path], protocol: str | None, out: Path) -> str:
         out: made if it is not there.
     Returns: the text of table.md.
     Raises:
-        ValueError: no scores, two protocols, and runs that were asked other questions or judged by other judges.
+        ValueError: no scores, two protocols, runs that were asked other questions or judged by other judges, and files
+            of these names that are not ours.
     """
     chosen = common_protocol(runs, protocol)
     results = [{name: read_result(run, name, chosen) for name in benchmarks_in(run, chosen)} for run in runs]
@@ -85,12 +87,13 @@ def make_tables(runs: Sequence[Path], protocol: str | None, out: Path) -> str:
     beside = _beside(details)
     parts = [f"{caption}.", markdown_table(rows), markdown_table(beside), *_explanations(names, results)]
     text = "\n\n".join([*parts, _how(names, results)]) + "\n"
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "table.md", text)
-    write_text(out / "table.tex", latex(rows, caption))
-    write_text(out / "table.html", as_html([rows, beside], caption))
-    write_csv(out / "table.csv", [_csv_row(name, of_run, layout) for name, of_run in zip(names, scores, strict=True)])
-    write_csv(out / "details.csv", details)
+    by_column = [_csv_row(name, of_run, layout) for name, of_run in zip(names, scores, strict=True)]
+    with result_files(out) as staged:
+        write_text(staged / "table.md", text)
+        write_text(staged / "table.tex", latex(rows, caption))
+        write_text(staged / "table.html", as_html([rows, beside], caption))
+        write_csv(staged / "table.csv", by_column)
+        write_csv(staged / "details.csv", details)
     return text
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextvars
 import zlib
+from collections import Counter
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +26,7 @@ from verl_vaopd.images import degradation_options, degrade
 from verl_vaopd.rollout import replay
 from verl_vaopd.rollout.other_images import OtherImages
 from verl_vaopd.rollout.privilege import privileged_prompt
+from verl_vaopd.runs.causes import short_cause
 
 if TYPE_CHECKING:
     from verl.workers.rollout.llm_server import LLMServerClient
@@ -74,6 +76,28 @@ class ViewAgentLoopWorker(_Base):
         self.masked_view = View(config.papo.view, config.run.seed, files) if objective.needs_masked_view else None
         self.privilege = config.privilege if objective.privileged else None
         self.stored = stored_responses(config.collect.path) if objective.stored_responses else None
+        self.failures: Counter[str] = Counter()
+
+    def take_failures(self) -> Counter[str]:
+        """How often each reason ended a rollout, since the last call."""
+        taken, self.failures = self.failures, Counter()
+        return taken
+
+    async def _run_agent_loop(
+        self,
+        sampling_params: dict[str, Any],
+        trajectory: dict[str, Any],
+        *,
+        agent_name: str,
+        trace: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        """One rollout; verl logs what it raises, and goes on without it."""
+        try:
+            await super()._run_agent_loop(sampling_params, trajectory, agent_name=agent_name, trace=trace, **kwargs)
+        except Exception as error:
+            self.failures[f"{type(error).__name__}: {short_cause(str(error))}"] += 1
+            raise
 
     def connect(self, llm_client: LLMServerClient, reward_handles: list[ray.actor.ActorHandle] | None) -> None:
         """Whom to ask for responses and, if not this process, for rewards; before the first prompt."""
@@ -177,3 +201,8 @@ class ViewAgentLoopManager(AgentLoopManagerTQ):
         """Wait for the workers, and give them verl's vLLM servers and reward workers. Raises what stopped a worker."""
         self.llm_client, self.reward_loop_worker_handles = llm_client, reward_handles
         ray.get([worker.connect.remote(llm_client, reward_handles) for worker in self.agent_loop_workers])
+
+    def take_failures(self) -> Counter[str]:
+        """How often each reason ended a rollout, in all workers, since the last call."""
+        of_workers = ray.get([worker.take_failures.remote() for worker in self.agent_loop_workers])
+        return sum(of_workers, Counter())

@@ -20,9 +20,10 @@ from tqdm import tqdm
 
 from verl_vaopd.data.generated import generate
 from verl_vaopd.data.scoring import compute_score
-from verl_vaopd.data.stored import Collection, StoredPrompt, StoredResponses, is_complete
+from verl_vaopd.data.stored import Collection, StoredPrompt, StoredResponses, is_collected, require_collection
 from verl_vaopd.data.stored_settings import TRAIN_FILE, made_with
 from verl_vaopd.platform import use_cpu, verify_registration
+from verl_vaopd.platform.temporary import own_temporary_files
 from verl_vaopd.platform.vllm_engine import cpu_engine_options, forget, request_seed, start_engine
 from verl_vaopd.provenance import package_versions, source_version
 
@@ -58,10 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("config", type=Path, metavar="CONFIG", help="the job's configuration, resolved")
     cfg = OmegaConf.load(parser.parse_args(argv).config)
     assert isinstance(cfg, DictConfig)
-    directory = Path(cfg.collect.path).expanduser()
-    if is_complete(directory):
-        StoredResponses(directory).require_made_with(cfg)
-    else:
+    if not is_collected(cfg):
         collect(cfg)
 
 
@@ -74,6 +72,7 @@ def collect(cfg: DictConfig) -> Path:
     Raises:
         ValueError: if the directory was made with other settings, or is being written.
     """
+    require_collection(Path(cfg.collect.path).expanduser())
     use_cpu(cfg.trainer.device == "cpu")
     generate(cfg)
     train_file = Path(cfg.dataset.root).expanduser() / TRAIN_FILE
@@ -87,7 +86,8 @@ def collect(cfg: DictConfig) -> Path:
     num_prompts = pq.read_metadata(train_file).num_rows
     with Collection(directory, made_with(cfg), num_prompts, provenance) as collection:
         if collection.missing():
-            _collect_missing(cfg, train_file, collection, num_prompts)
+            with own_temporary_files():
+                _collect_missing(cfg, train_file, collection, num_prompts)
     print(summary_text(StoredResponses(directory).summary()))
     return directory
 

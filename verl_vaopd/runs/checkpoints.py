@@ -6,19 +6,28 @@ with its size, so a checkpoint that lost files afterwards (an interrupted clean-
 either. Imports no torch.
 """
 
+import contextlib
 import json
 import os
+import re
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from verl_vaopd.files import flush, write_text
+from omegaconf import DictConfig
+
+from verl_vaopd.config.checks.weights import checkpoint_bytes
+from verl_vaopd.disk import DiskFull, free_bytes, require_room
+from verl_vaopd.files import content, flush, remove_own, write_text
 
 MARKER = "COMPLETE"
 BEST = "best"
 _PREFIX = "global_step_"
 _DELETED = ".deleted_"
+_FULL = re.compile("No space left|Disk quota exceeded|PytorchStreamWriter failed|file write failed")
+_SCARCE = 4 << 20
+"""Bytes: with less left, it was the disk, whatever the error says."""
 
 
 def checkpoint_path(checkpoints_dir: str | os.PathLike[str], step: int) -> Path:
@@ -42,13 +51,48 @@ def mark_complete(step_dir: str | os.PathLike[str]) -> None:
     flush(step_dir)
 
 
+@contextlib.contextmanager
+def saving(step_dir: Path, needed: int) -> Iterator[None]:
+    """Around the writing of a checkpoint. What a full disk has left half-written is removed; nothing else is touched.
+
+    Args:
+        needed: bytes, about; 0: as many as the latest complete one has.
+    Raises:
+        DiskFull: there is not that much room, before anything is written; or there turned out not to be.
+    """
+    latest = latest_complete(step_dir.parent)
+    needed = max(needed, 0 if latest is None else sum(_listed(latest).values()))
+    what, is_new = f"the checkpoint {step_dir.name}", not step_dir.exists()
+    require_room(step_dir, needed, what)
+    try:
+        yield
+    except (OSError, RuntimeError) as error:  # torch's writer, and Ray for a worker, raise RuntimeError
+        if not _FULL.search(str(error)) and free_bytes(step_dir) >= min(needed, _SCARCE):
+            raise
+        if is_new:
+            shutil.rmtree(step_dir, ignore_errors=True)
+        raise DiskFull(step_dir, needed, what) from error
+
+
+def bytes_to_write(cfg: DictConfig, checkpoints_dir: Path) -> int:
+    """About what the checkpoints of a run still need; 0 where their size is not known or nothing is saved."""
+    trainer, one = cfg.trainer, checkpoint_bytes(cfg)
+    if trainer.val_only or trainer.save_freq < 1:
+        return 0
+    # Without a number of steps at least one is written.
+    count = 1 if trainer.total_training_steps is None else -(-trainer.total_training_steps // trainer.save_freq)
+    if cfg.checkpoint.keep is not None:
+        count = min(count, cfg.checkpoint.keep + 2)  # the best, and the one that is being written
+    return one * max(count - len(complete_steps(checkpoints_dir)), 1)
+
+
 def is_complete(step_dir: str | os.PathLike[str]) -> bool:
     """Whether the marker is there and every file it lists is, at its size."""
     step_dir = Path(step_dir)
     marker = step_dir / MARKER
     if not marker.is_file():
         return False
-    sizes = json.loads(marker.read_text(encoding="utf-8"))
+    sizes = _listed(step_dir)
     return all((step_dir / name).is_file() and (step_dir / name).stat().st_size == size for name, size in sizes.items())
 
 
@@ -85,6 +129,8 @@ def link_best(checkpoints_dir: str | os.PathLike[str], validations: Iterable[Map
     checkpoints_dir = Path(checkpoints_dir)
     link = checkpoints_dir / BEST
     step = best_step(validations, complete_steps(checkpoints_dir))
+    if link.exists() and not link.is_symlink():
+        raise ValueError(f"{link}: got a file or directory, expected a link to a checkpoint or nothing; move it away")
     if step is None:
         link.unlink(missing_ok=True)
         return None
@@ -99,6 +145,7 @@ def link_best(checkpoints_dir: str | os.PathLike[str], validations: Iterable[Map
 def prune(checkpoints_dir: str | os.PathLike[str], keep: int) -> list[int]:
     """Delete complete checkpoints but the latest `keep` and the one that `best` points at; returns the deleted steps.
 
+    Files that were put beside a checkpoint's own are left where they are.
     Half-written ones are left alone: one of them may be being written. What is deleted is renamed first, so that an
     interruption leaves no checkpoint with files missing; the next call deletes what it has left.
     """
@@ -110,7 +157,16 @@ def prune(checkpoints_dir: str | os.PathLike[str], keep: int) -> list[int]:
     deleted = [step for step in steps if checkpoint_path(checkpoints_dir, step).name != best]
     for step in deleted:
         path = checkpoint_path(checkpoints_dir, step)
-        path.rename(path.with_name(_DELETED + path.name))
+        own = [MARKER, *_listed(path)]
+        if set(content(path)) > set(own):
+            remove_own(path, own)  # the marker first: what an interruption leaves does not count
+        else:
+            path.rename(path.with_name(_DELETED + path.name))
     for path in checkpoints_dir.glob(f"{_DELETED}{_PREFIX}*"):
         shutil.rmtree(path)
     return deleted
+
+
+def _listed(step_dir: Path) -> dict[str, int]:
+    """{name: size} of a complete checkpoint's files."""
+    return json.loads((step_dir / MARKER).read_text(encoding="utf-8"))

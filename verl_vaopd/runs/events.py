@@ -6,7 +6,7 @@ next writer cuts it off. A resumed run repeats the steps after its checkpoint: `
 record of a step, the one that belongs to the weights that went on.
 
 Steps count optimizer updates, from 1; step 0 is the state before training. Accuracies are shares in [0, 1], visual
-advantages are nats per token, times are seconds since the epoch. Imports nothing but the standard library.
+advantages are nats per token, times are seconds since the epoch. Imports no torch.
 """
 
 import json
@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Self
+
+from verl_vaopd.disk import append
 
 FILE_NAME = "events.jsonl"
 
@@ -32,6 +34,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "warning": ("text",),
     # This run ended by an error, and the process went on with another run.
     "failed": ("text",),
+    # This run was refused before it began: a user's mistake, told in one message.
+    "refused": ("text",),
     # Training reached its last step and everything is on disk.
     "finished": (),
 }
@@ -72,7 +76,7 @@ class EventLog:
             **{name: _plain(value) for name, value in fields.items()},
         }
         line = json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n"
-        os.write(self._descriptor, line.encode())
+        append(self._descriptor, line.encode(), self.path)
 
     def close(self) -> None:
         os.close(self._descriptor)

@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from verl_vaopd.files import whole_directory, write_text
+from verl_vaopd.files import listing_of, whole_directory, write_text
 from verl_vaopd.runs import events
 from verl_vaopd.runs.checkpoints import BEST, checkpoint_path, complete_steps, is_complete, latest_complete
 from verl_vaopd.runs.run_dir import CHECKPOINTS, VERSIONS
@@ -42,7 +42,10 @@ def export(run_dir: Path, checkpoint: str = "best", out: Path | None = None, dty
     step_dir = resolve_checkpoint(Path(run_dir), checkpoint)
     out = (Path(run_dir) / "export" / step_dir.name if out is None else Path(out)).absolute()
     if out.exists():
-        raise ValueError(f"--out: got {out}, which exists; expected a new directory; remove it or name another one")
+        there = listing_of(out)
+        raise ValueError(
+            f"--out: got {out}, which exists ({there}); expected a new directory; move it away or name another one"
+        )
     with whole_directory(out) as unfinished:
         _merge(step_dir / "actor", unfinished, dtype)
         _set_dtype(unfinished / "config.json", dtype)

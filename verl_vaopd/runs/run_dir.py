@@ -21,6 +21,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 import verl_vaopd
+from verl_vaopd.disk import told_if_full
 from verl_vaopd.files import write_text
 from verl_vaopd.provenance import hardware, package_versions, source_version
 
@@ -97,9 +99,21 @@ def prepare(cfg: DictConfig, overrides: Sequence[str], command: Sequence[str]) -
         cfg: composed and validated configuration.
         overrides: as given by the user.
         command: the whole command line.
-    Raises ValueError when another process holds the directory, or when it belongs to another configuration.
+    Raises ValueError when another process holds the directory, when it belongs to another configuration, or when it is
+    no run directory.
     """
     path = choose(cfg)
+    require_ours(path)
+    is_new = not path.exists()
+    try:
+        return _prepare(cfg, path, overrides, command)
+    except OSError:  # no room, for instance
+        if is_new:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+
+
+def _prepare(cfg: DictConfig, path: Path, overrides: Sequence[str], command: Sequence[str]) -> RunDir:
     path.mkdir(parents=True, exist_ok=True)
     lock = _acquire(path)
     if is_finished(path) and path != choose(cfg):  # another process finished it between the choice and the lock
@@ -109,7 +123,7 @@ def prepare(cfg: DictConfig, overrides: Sequence[str], command: Sequence[str]) -
     record = describe(cfg, command)
     changes: tuple[str, ...] = ()
     if resumes:
-        first = json.loads((path / VERSIONS).read_text(encoding="utf-8"))
+        first = _first_launch(path)
         if first["config_sha256"] != record["config_sha256"]:
             os.close(lock)
             raise ValueError(_other_configuration(cfg, path))
@@ -117,11 +131,17 @@ def prepare(cfg: DictConfig, overrides: Sequence[str], command: Sequence[str]) -
     else:
         write_text(path / VERSIONS, json.dumps(record, indent=2) + "\n")
         write_text(path / OVERRIDES, "".join(f"{override}\n" for override in overrides))
-    with (path / LAUNCHES).open("a", encoding="utf-8") as file:
+    with told_if_full(path), (path / LAUNCHES).open("a", encoding="utf-8") as file:
         file.write(json.dumps(record) + "\n")
     # Last, because it says that an earlier launch was here; on a resume, because the directory may have moved.
     write_text(path / CONFIG, OmegaConf.to_yaml(with_dir(cfg, path)))
     return RunDir(path=path, resumes=resumes, changes=changes, lock=lock)
+
+
+def discard(run: RunDir) -> None:
+    """Remove the directory of a run that was refused before it began; one that an earlier launch began stays."""
+    if not run.resumes:
+        shutil.rmtree(run.path)
 
 
 def is_finished(path: str | os.PathLike[str]) -> bool:
@@ -158,6 +178,29 @@ def _with_run(cfg: DictConfig, **values: Any) -> DictConfig:
     for name, value in values.items():
         OmegaConf.update(changed, f"run.{name}", value, force_add=True)
     return changed
+
+
+def require_ours(path: Path) -> None:
+    """Raise ValueError where something else than a run lies."""
+    if not path.exists():
+        return
+    there = sorted(child.name for child in path.iterdir()) if path.is_dir() else ["a file"]
+    # The record of the first launch is the first file of a run, after its lock.
+    others = [name for name in there if name != _LOCK and not name.startswith(f".{VERSIONS}.")]
+    if others and "config_sha256" not in _first_launch(path):
+        raise ValueError(
+            f"run.name: got {path.name!r}, but {path} is no run directory: it holds {', '.join(others[:5])}; expected "
+            "a new name, or that of a run; choose another run.name or run.root, or move that away"
+        )
+
+
+def _first_launch(path: Path) -> dict[str, Any]:
+    """The record of the first launch; {} where there is none."""
+    try:
+        record = json.loads((path / VERSIONS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _acquire(path: Path) -> int:

@@ -8,6 +8,7 @@ share one Ray.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import copy
 import os
 import signal
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +26,18 @@ from omegaconf import DictConfig, OmegaConf
 
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.data.generated import GENERATED, generate
+from verl_vaopd.data.stored import is_collected
+from verl_vaopd.disk import DiskFull, told_if_full
 from verl_vaopd.platform import prepare_environment, use_cpu, verify_registration
+from verl_vaopd.runs.causes import cause_in, short_cause
 from verl_vaopd.runs.checkpoints import BEST
+from verl_vaopd.runs.events import FILE_NAME as EVENTS
 from verl_vaopd.runs.events import EventLog
 from verl_vaopd.runs.parent_watch import watch_parent
 from verl_vaopd.runs.run_dir import LOG, mark_finished
+
+WANDB_PLACES = tuple(name for name in ("WANDB_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR") if name not in os.environ)
+"""Else they are the current directory and the home. What a person has chosen holds."""
 
 if TYPE_CHECKING:
     from verl_vaopd.rollout.agent_loop import ViewAgentLoopManager
@@ -51,20 +59,20 @@ def main(argv: list[str] | None = None) -> None:
             log_to(job.run_dir / LOG)
         set_environment(job.config, job.run_dir)
         try:
-            work(job)
+            with told_if_full(job.run_dir):
+                work(job)
         except Exception as error:
+            job.failed = True
+            _report(error, job)
             if not options.keep_going:
                 raise
-            traceback.print_exc()
-            job.failed = True
-            with EventLog(job.run_dir / "events.jsonl") as events:
-                events.write("failed", text=" ".join(str(error).split()))
+            with contextlib.suppress(OSError):  # no room for it
+                traceback.print_exc()
 
     for job in jobs:
         attempt(job, prepare)
-    from verl_vaopd.trainer.session import ray_session
-
-    with ray_session([job.config for job in jobs]):
+    with contextlib.ExitStack() as stack:
+        _start_ray([job for job in jobs if not job.failed], stack)
         for job in jobs:
             if not job.failed:
                 attempt(job, train)
@@ -73,11 +81,42 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(f"{failed} of {len(jobs)} runs failed; their tracebacks are in their train.log")
 
 
+def _start_ray(jobs: Sequence[Job], stack: contextlib.ExitStack) -> None:
+    """Enter one session for these runs, if there are any."""
+    if not jobs:
+        return
+    from verl_vaopd.trainer.session import ray_session
+
+    try:
+        stack.enter_context(ray_session([job.config for job in jobs]))
+    except Exception as error:
+        for job in jobs:
+            _report(error, job)
+        raise
+
+
+def _report(error: Exception, job: Job) -> None:
+    """Tell the launcher why a run ends: refused, or failed.
+
+    By the project's convention a ValueError that its own code raises is a user's mistake, told in one message. Before
+    the first rollout nothing is lost with such a run.
+    """
+    origin = list(traceback.walk_tb(error.__traceback__))[-1][0].f_globals["__name__"]
+    refused = isinstance(error, ValueError) and not job.begun and origin.startswith("verl_vaopd.")
+    said = str(error.strerror) if isinstance(error, DiskFull) else str(error)
+    text = said if refused else short_cause(said) or type(error).__name__
+    # A full disk is the reason then, and has no room for it.
+    with contextlib.suppress(OSError), EventLog(job.run_dir / EVENTS) as events:
+        events.write("refused" if refused else "failed", text=text)
+
+
 @dataclass
 class Job:
     """One run of this process."""
 
     run_dir: Path
+    begun: bool = False
+    """Its rollouts have begun."""
     failed: bool = False
 
     def __post_init__(self) -> None:
@@ -100,6 +139,7 @@ def set_environment(config: DictConfig, run_dir: Path) -> None:
     prepare_environment()
     use_cpu(config.trainer.device == "cpu")
     os.environ["TENSORBOARD_DIR"] = str(run_dir / "tensorboard")
+    os.environ.update(dict.fromkeys(WANDB_PLACES, str(run_dir)))
     # verl's file tracker truncates its file: every launch gets its own.
     os.environ["VERL_FILE_LOGGER_PATH"] = str(run_dir / f"metrics_{time.strftime('%Y%m%d_%H%M%S')}.jsonl")
 
@@ -107,16 +147,25 @@ def set_environment(config: DictConfig, run_dir: Path) -> None:
 def prepare(job: Job) -> None:
     """Generate what code makes, and collect stored responses. Other data sets must be there: the launcher checked."""
     config = job.config
-    with EventLog(job.run_dir / "events.jsonl") as events:
+    with EventLog(job.run_dir / EVENTS) as events:
         if config.dataset.name in GENERATED:
             events.write("phase", name=f"generating {config.dataset.name}")
             generate(config)
-        if Objective.from_config(config).stored_responses:
+        if Objective.from_config(config).stored_responses and not is_collected(config):
             events.write("phase", name=f"collecting responses of the teacher in {config.collect.path}")
             # A process of its own: vLLM gives the accelerator's memory back only by ending.
-            collect = [sys.executable, "-m", "verl_vaopd.rollout.collect", str(job.run_dir / "config.yaml")]
-            subprocess.run(collect, check=True)
+            _collect(job.run_dir)
         events.write("phase", name="importing verl, vLLM and Ray")
+
+
+def _collect(run_dir: Path) -> None:
+    """Raises RuntimeError with the cause that the process has left in the log."""
+    log = run_dir / LOG
+    start = log.stat().st_size if log.exists() else 0
+    result = subprocess.run([sys.executable, "-m", "verl_vaopd.rollout.collect", str(run_dir / "config.yaml")])
+    if result.returncode != 0:
+        cause = cause_in(log, start) if log.exists() else "its output is above"
+        raise RuntimeError(f"responses could not be collected: {cause}")
 
 
 def train(job: Job) -> None:
@@ -137,7 +186,7 @@ def train(job: Job) -> None:
         tq.init(config.transfer_queue)  # the workers of the agent loops look for it
         return agent_loops_class.start(config)
 
-    with EventLog(job.run_dir / "events.jsonl") as events:
+    with EventLog(job.run_dir / EVENTS) as events:
         try:
             events.write("phase", name="loading student, teacher and vLLM")
             with ThreadPoolExecutor(1) as pool:
@@ -148,6 +197,7 @@ def train(job: Job) -> None:
                 trainer.init()
             events.write("phase", name="starting rollouts")
             agent_loops.result().connect(trainer.get_llm_client(), trainer.get_reward_handles())
+            job.begun = True
             trainer.fit(agent_loops.result())
             trainer.logger.finish(exit_code=0)
         finally:

@@ -76,12 +76,18 @@ def distillation_metrics(rollouts: Rollouts) -> dict[str, float]:
 
 @torch.no_grad()
 def rollout_metrics(
-    rollouts: Rollouts, *, num_dropped_prompts: int, num_filtered_prompts: int, num_padding_rows: int
+    rollouts: Rollouts,
+    *,
+    num_dropped_prompts: int,
+    num_dropped_rollouts: int,
+    num_filtered_prompts: int,
+    num_padding_rows: int,
 ) -> dict[str, float]:
     """Lengths, truncation, repetition, accuracy and counts of one step's rollouts, whatever the method.
 
     Args:
         num_dropped_prompts: prompts of the step of which no rollout is here.
+        num_dropped_rollouts: rollouts of the step that failed.
         num_filtered_prompts: prompts of the step that the method left out of the update.
         num_padding_rows: rows the trainer added and that are not here.
     Returns: the keys of ROLLOUT_METRICS.
@@ -103,6 +109,7 @@ def rollout_metrics(
         "vaopd/num_prompts": float(len(sibling_table(rollouts.uid, len(mask)))),
         "vaopd/num_rollouts": float(len(mask)),
         "vaopd/num_dropped_prompts": float(num_dropped_prompts),
+        "vaopd/num_dropped_rollouts": float(num_dropped_rollouts),
         "vaopd/num_filtered_prompts": float(num_filtered_prompts),
         "vaopd/num_padding_rows": float(num_padding_rows),
     }

@@ -63,6 +63,7 @@ def step_metrics(
     memory: Mapping[str, float],
     worker_metrics: Mapping[str, float],
     num_expected_prompts: int,
+    num_dropped_rollouts: int,
     num_filtered_prompts: int,
     num_padding_rows: int,
 ) -> dict[str, float]:
@@ -77,6 +78,7 @@ def step_metrics(
         **rollout_metrics(
             rollouts,
             num_dropped_prompts=num_expected_prompts - len(set(rollouts.uid)),
+            num_dropped_rollouts=num_dropped_rollouts,
             num_filtered_prompts=num_filtered_prompts,
             num_padding_rows=num_padding_rows,
         ),

@@ -23,15 +23,17 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 
 from verl_vaopd.actor.worker import StudentWorker
+from verl_vaopd.config.checks.weights import checkpoint_bytes
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.engine import fields
 from verl_vaopd.rollout.prompt_lengths import require_prompts_fit, require_responses_fit
-from verl_vaopd.runs.checkpoints import latest_complete, link_best, mark_complete, prune
+from verl_vaopd.runs.checkpoints import checkpoint_path, latest_complete, link_best, mark_complete, prune, saving
 from verl_vaopd.runs.events import EventLog, validations
 from verl_vaopd.runs.token_dump import TokenDump, fixed_subset
 from verl_vaopd.runs.validation_samples import write_samples
 from verl_vaopd.teacher.request import ScoreRequest
 from verl_vaopd.trainer import rows, selection
+from verl_vaopd.trainer.failures import require_few_failures
 from verl_vaopd.trainer.host_memory import HostMemory
 from verl_vaopd.trainer.metrics import memory_metrics
 from verl_vaopd.trainer.placement import POOL_NAME, TeacherGroup
@@ -119,6 +121,7 @@ class DistillationTrainer(PPOTrainerSync):
             batch, _ = self.replay_buffer.sample(
                 global_steps=self.global_steps, partition_id="train", batch_size=sample_batch_size
             )
+            self._require_few_failures(batch, sample_batch_size)
             rows.require_rollouts(len(batch))
             self.on_sample_end()
         batch = self._leave_out_prompts(batch)
@@ -140,6 +143,14 @@ class DistillationTrainer(PPOTrainerSync):
         with marked_timer("update_actor", timing_raw):
             self._update_actor(batch, metrics=metrics)
         return batch
+
+    def _require_few_failures(self, batch: KVBatchMeta, num_prompts: int) -> None:
+        num_asked = num_prompts * self.config.actor_rollout_ref.rollout.n
+        limit, what = self.config.run.max_dropped_frac, f"step {self.global_steps}"
+        failures = require_few_failures(self.agent_loop_manager, len(batch), num_asked, limit, what)
+        self.num_dropped_rollouts = failures.num
+        if failures.num:
+            self.events.write("warning", text=failures.told)
 
     def _leave_out_prompts(self, batch: KVBatchMeta) -> KVBatchMeta:
         """DAPO's filter (`papo.min_accuracy`, `papo.max_accuracy`): prompts that teach nothing by comparison."""
@@ -208,6 +219,7 @@ class DistillationTrainer(PPOTrainerSync):
                 memory=self.step_memory,
                 worker_metrics=worker_metrics,
                 num_expected_prompts=self.config.data.train_batch_size - self.num_filtered_prompts,
+                num_dropped_rollouts=self.num_dropped_rollouts,
                 num_filtered_prompts=self.num_filtered_prompts,
                 num_padding_rows=len(batch) - len(rollouts.uid),
             )
@@ -232,9 +244,8 @@ class DistillationTrainer(PPOTrainerSync):
         first, *others = summaries
         self.dump.write(self.global_steps, "heldout", validated.token_rows)
         write_samples(self.config.run.dir, self.global_steps, validated.samples)
-        missing = sum(int(of_split["n_missing"]) for of_split in summaries.values())
-        if missing:
-            self.events.write("warning", text=f"{missing} held-out samples failed at step {self.global_steps}")
+        for told in validated.failures:
+            self.events.write("warning", text=told)
         rest = {"other_splits": {split: summaries[split] for split in others}} if others else {}
         self.events.write("validation", step=self.global_steps, **summaries[first], **rest, metrics=memory)
         self._select_checkpoints()
@@ -267,10 +278,12 @@ class DistillationTrainer(PPOTrainerSync):
         self.events.write("phase", name="validating", done=done, total=len(self.val_dataset))
 
     def _save_checkpoint(self) -> None:
-        super()._save_checkpoint()
-        if self.objective.ema_decay is not None:
-            self.actor_rollout_wg.save_teacher(str(self.checkpoints_dir / f"global_step_{self.global_steps}"))
-        mark_complete(self.checkpoints_dir / f"global_step_{self.global_steps}")
+        step_dir = checkpoint_path(self.checkpoints_dir, self.global_steps)
+        with saving(step_dir, checkpoint_bytes(self.config)):
+            super()._save_checkpoint()
+            if self.objective.ema_decay is not None:
+                self.actor_rollout_wg.save_teacher(str(step_dir))
+            mark_complete(step_dir)
         self.events.write("checkpoint", step=self.global_steps)
         self._select_checkpoints()
 

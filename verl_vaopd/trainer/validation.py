@@ -26,6 +26,7 @@ from verl_vaopd.engine import fields
 from verl_vaopd.runs.token_dump import TokenRow
 from verl_vaopd.teacher.request import ScoreRequest
 from verl_vaopd.trainer import rows
+from verl_vaopd.trainer.failures import require_few_failures
 from verl_vaopd.trainer.placement import TeacherGroup
 from verl_vaopd.trainer.reporting import dump_rows
 from verl_vaopd.trainer.rollouts import Rollouts, concatenated
@@ -35,8 +36,9 @@ from verl_vaopd.trainer.weighing import SOURCES, advantage_of, measure, weigh
 if TYPE_CHECKING:
     from verl.checkpoint_engine import CheckpointEngineManager
     from verl.single_controller.ray import RayWorkerGroup
-    from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
     from verl.trainer.ppo.v1.replay_buffer import ReplayBuffer
+
+    from verl_vaopd.rollout.agent_loop import ViewAgentLoopManager
 
 FAILED = {
     "accuracy": float("nan"),
@@ -56,12 +58,14 @@ class Validated:
     Attributes:
         samples: one row per sample (validation_samples.SCHEMA).
         token_rows: token-level rows of the fixed questions whose tokens are dumped at every validation.
+        failures: a sentence about each batch of which samples failed.
         summaries: validation_stats.summarise_validation of each split, in order.
     """
 
     samples: list[dict[str, Any]] = field(default_factory=list)
     token_rows: list[TokenRow] = field(default_factory=list)
     summaries: dict[str, dict[str, float | int]] = field(default_factory=dict)
+    failures: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +83,7 @@ class Validation:
     """
 
     questions: Iterable[dict[str, Any]]
-    agent_loops: AgentLoopManagerTQ
+    agent_loops: ViewAgentLoopManager
     replay_buffer: ReplayBuffer
     checkpoint_manager: CheckpointEngineManager
     student_group: RayWorkerGroup
@@ -95,7 +99,7 @@ class Validation:
         """One pass over all questions, batch by batch, `global_steps` steps into training.
 
         Raises:
-            RuntimeError: not one rollout arrived. Where some did, the others count as missing.
+            RuntimeError: not one rollout arrived, or more failed than run.max_dropped_frac allows.
         """
         found = Validated()
         dumped: list[Rollouts] = []
@@ -116,6 +120,10 @@ class Validation:
             num_arrived += len(batch)
             num_done += len(prompts["uid"])
             self.report(num_done)
+        num_asked = num_done * self.config.actor_rollout_ref.rollout.val_kwargs.n
+        limit, what = self.config.run.max_dropped_frac, f"validation at step {global_steps}"
+        failures = require_few_failures(self.agent_loops, num_arrived, num_asked, limit, what)
+        found.failures += [failures.told] if failures.num else []
         rows.require_rollouts(num_arrived)
         if dumped:
             found.token_rows = self._token_rows(concatenated(dumped))

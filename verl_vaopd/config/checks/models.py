@@ -14,6 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
+from verl_vaopd.config.checks.weights import get_the_file, is_pointer
 from verl_vaopd.config.errors import ConfigError, Findings, Problem, listing
 from verl_vaopd.config.following import longest_rollout
 from verl_vaopd.config.paths import ASSETS_DIR
@@ -184,6 +185,10 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
+        if is_pointer(path):
+            raise ConfigError(
+                Problem("a model's file is missing", f"{path}: a pointer of Git LFS", "the file", get_the_file(path))
+            ) from error
         raise ConfigError(
             Problem("a model's file cannot be read", f"{path}: {error}", "JSON", "download or write the model again")
         ) from error

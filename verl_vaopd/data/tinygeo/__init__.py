@@ -17,7 +17,7 @@ from verl_vaopd.platform import activate
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-__all__ = ["SPLITS", "build_models", "write"]
+__all__ = ["SPLITS", "build_models", "require_writable", "write"]
 
 
 def write(options: DictConfig, student: str) -> None:
@@ -29,13 +29,21 @@ def write(options: DictConfig, student: str) -> None:
     from verl_vaopd.data.tinygeo.dataset import write_dataset
 
     write_dataset(
-        Path(options.root),
+        Path(options.root).expanduser(),
         seed=options.seed,
         num_train=options.num_train,
         num_validation=options.num_validation,
         num_test=options.num_test,
         tokenizer=AutoTokenizer.from_pretrained(student),
     )
+
+
+def require_writable(options: DictConfig) -> None:
+    """See generated.Generated."""
+    from verl_vaopd.data.tinygeo import dataset
+
+    sizes = dataset.split_sizes(options.num_train, options.num_validation, options.num_test)
+    dataset.require_writable(Path(options.root).expanduser(), options.seed, sizes)
 
 
 def build_models(arguments: Sequence[str]) -> int:

@@ -25,8 +25,8 @@ from verl_vaopd.data.tinygeo.dataset import generate_examples
 from verl_vaopd.data.tinygeo.fast_vision import fast_vision
 from verl_vaopd.data.tinygeo.text_training import TextRecipe, TextStage, train_text
 from verl_vaopd.data.tinygeo.vision_training import VisionRecipe, train_vision
-from verl_vaopd.files import whole_directory
-from verl_vaopd.provenance import sha256_of, source_version
+from verl_vaopd.files import require_replaceable, sha256_of, whole_directory
+from verl_vaopd.provenance import source_version
 
 ASSETS = Path(__file__).parents[2] / "assets" / "tinygeo"
 TEST_SEED = 20260101  # of the problems the acceptance is measured on
@@ -119,8 +119,12 @@ def build(out_dir: Path, seed: int, trunk: Trunk = TRUNK, branches: dict[str, Br
 
     `out_dir` is replaced as a whole, and only when everything is done. `manifest["violations"]` lists what the models
     lack for acceptance.
+
+    Raises:
+        ValueError: `out_dir` holds something else than an earlier build.
     """
     started, commit, out_dir = time.time(), _commit(), Path(out_dir)
+    require_replaceable(out_dir)  # now: the training takes an hour
     with whole_directory(out_dir) as unfinished:
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(len(branches), mp_context=context) as pool:

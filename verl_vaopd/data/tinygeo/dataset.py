@@ -27,8 +27,7 @@ from verl_vaopd.data.tinygeo import ood, questions
 from verl_vaopd.data.tinygeo.figures import KINDS, MAX_LENGTH, MIN_LENGTH, SHAPES, Figure, draw_figure
 from verl_vaopd.data.tinygeo.questions import Question, Response
 from verl_vaopd.data.tinygeo.splits import SPLITS
-from verl_vaopd.files import whole_directory
-from verl_vaopd.provenance import sha256_of
+from verl_vaopd.files import MANIFEST, require_replaceable, sha256_of, whole_directory
 
 DATA_SOURCE = "tinygeo"
 _TENTHS = {"train": range(0, 8), "validation": range(8, 9), "test": range(9, 10)}
@@ -191,7 +190,8 @@ def write_dataset(
     """Write train, validation and the three test splits (`num_test` rows each) as parquet, with a manifest.json.
 
     The directory appears complete or not at all. If it already holds a manifest with the same request, and files of the
-    recorded sha256, nothing is written.
+    recorded sha256, nothing is written. An earlier tinygeo data set of another request is replaced, unless something in
+    it is not as it was written.
 
     Args:
         tokenizer: fast tokenizer of the models (`models.build_tokenizer()` or a shipped one); the per-token masks are
@@ -200,7 +200,7 @@ def write_dataset(
     Raises:
         ValueError: if a size is below 1, or `out_dir` holds something else than an earlier tinygeo data set.
     """
-    sizes = {"train": num_train, "validation": num_validation, **dict.fromkeys(SPLITS[2:], num_test)}
+    sizes = split_sizes(num_train, num_validation, num_test)
     if min(sizes.values()) < 1:
         raise ValueError(
             f"every tinygeo split needs at least 1 row, got {sizes}; raise num_train, num_validation, num_test"
@@ -213,15 +213,9 @@ def write_dataset(
         "sizes": sizes,
         "tokenizer_sha256": hashlib.sha256(vocabulary).hexdigest(),
     }
-    if out_dir.exists() and any(out_dir.iterdir()):
-        manifest_path = out_dir / "manifest.json"
-        if not manifest_path.is_file():
-            raise ValueError(
-                f"{out_dir} is not empty and holds no tinygeo manifest.json; give an empty or new directory"
-            )
-        manifest = json.loads(manifest_path.read_text())
-        if manifest["request"] == request and _files_match(out_dir, manifest["files"]):
-            return manifest
+    manifest = _manifest(out_dir)
+    if manifest.get("request") == request and _files_match(out_dir, manifest["files"]):
+        return manifest
     with whole_directory(out_dir) as unfinished:
         files = {}
         for split, size in sizes.items():
@@ -229,7 +223,7 @@ def write_dataset(
             _write_split(path, split, size, seed, tokenizer)
             files[path.name] = {"rows": size, "bytes": path.stat().st_size, "sha256": sha256_of(path)}
         manifest = {"command": _command(out_dir, seed, sizes), "request": request, "files": files}
-        (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
+        (unfinished / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
     return manifest
 
 
@@ -239,6 +233,30 @@ def _write_split(path: Path, split: str, size: int, seed: int, tokenizer: Any) -
             indices = range(start, min(start + _ROWS_PER_GROUP, size))
             rows = [to_row(make_example(split, seed, index), tokenizer) for index in indices]
             writer.write_table(pa.Table.from_pylist(rows, schema=SCHEMA))
+
+
+def require_writable(out_dir: Path, seed: int, sizes: dict[str, int]) -> None:
+    """Raise ValueError if write_dataset would refuse the directory: as far as that is known without a tokenizer."""
+    manifest = _manifest(out_dir) or {"request": {}, "files": {}}
+    request = {"format": FORMAT_VERSION, "seed": seed, "sizes": sizes}
+    same = {name: manifest["request"].get(name) for name in request} == request
+    if not (same and _files_match(out_dir, manifest["files"])):
+        require_replaceable(out_dir)
+
+
+def split_sizes(num_train: int, num_validation: int, num_test: int) -> dict[str, int]:
+    """Rows of every split."""
+    return {"train": num_train, "validation": num_validation, **dict.fromkeys(SPLITS[2:], num_test)}
+
+
+def _manifest(directory: Path) -> dict[str, Any]:
+    """Of a tinygeo data set; {} where there is none."""
+    path = directory / MANIFEST
+    try:
+        manifest = json.loads(path.read_text()) if path.is_file() else {}
+    except ValueError:
+        return {}
+    return manifest if isinstance(manifest, dict) and {"request", "files"} <= manifest.keys() else {}
 
 
 def _files_match(directory: Path, files: dict[str, dict[str, Any]]) -> bool:

@@ -20,7 +20,7 @@ from verl_vaopd.evaluation.benchmark import is_present
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.crosscheck.backends import Backend
 from verl_vaopd.evaluation.crosscheck.case import Case
-from verl_vaopd.files import read_yaml
+from verl_vaopd.files import listing_of, read_yaml
 
 _NEEDED = read_yaml(Path(__file__).with_name("columns.yaml"))
 _OWN_COLUMNS = ("image", "prediction", "hit", "log", "res", "extract", "extracted", "score", "parsed", "sample")
@@ -42,8 +42,11 @@ def write_inputs(backend: Backend, cases: Sequence[Case], directory: Path) -> No
                 f"{case.benchmark}: {case.id}: got no column {', '.join(map(repr, missing))}, which {backend.name} "
                 f"needs; pass rows of {'its own TSV file' if backend.layout == 'tsv' else 'the Hugging Face data set'}"
             )
-    if directory.exists() and any(directory.iterdir()):
-        raise ValueError(f"--out {directory}: expected a new or empty directory; frameworks go on with what they find")
+    if directory.is_file() or (directory.exists() and any(directory.iterdir())):
+        raise ValueError(
+            f"--out: got {directory}, which holds {listing_of(directory)}; expected a new or empty directory, as "
+            "frameworks go on with what they find; name another one"
+        )
     groups: dict[str, list[Case]] = {}
     for case in cases:
         groups.setdefault(case.benchmark, []).append(case)

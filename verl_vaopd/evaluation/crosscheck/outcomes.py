@@ -13,6 +13,7 @@ from typing import Any
 from verl_vaopd.evaluation.crosscheck.backends import Backend
 from verl_vaopd.evaluation.crosscheck.case import Case
 from verl_vaopd.evaluation.crosscheck.layouts import write_inputs
+from verl_vaopd.runs.causes import error_excerpt
 
 OUTCOMES = "outcomes.jsonl"
 _LOG = "log.txt"
@@ -80,7 +81,7 @@ def run(backend: Backend, python: str, cases: Sequence[Case], directory: Path) -
             stderr=subprocess.STDOUT,
         )
     if process.returncode:
-        last = "\n".join(log.read_text(errors="replace").rstrip().splitlines()[-_LAST_LINES:])
+        last = "\n".join(error_excerpt(log, limit=_LAST_LINES))
         raise ValueError(
             f"{backend.name} stopped with exit code {process.returncode}, see {log}; its last words:\n{last}"
         )
