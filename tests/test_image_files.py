@@ -41,12 +41,12 @@ def palette(**options: object) -> bytes:
 
 
 def deep_rgb(transparent: bytes) -> bytes:
-    """A PNG of 16 bits a channel, which Pillow does not write: its 8-bit twin with every byte doubled."""
+    """A PNG of 16 bits a channel, which Pillow does not write: COLOURS in the upper bytes, 0x12 in the lower ones."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    rows = b"".join(b"\0" + np.repeat(row, 2, axis=1).tobytes() for row in COLOURS)
+    rows = b"".join(b"\0" + np.stack([row, np.full_like(row, 0x12)], axis=-1).tobytes() for row in COLOURS)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 8, 16, 2, 0, 0, 0))
     key = chunk(b"tRNS", transparent) if transparent else b""
     return b"\x89PNG\r\n\x1a\n" + header + key + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
@@ -65,12 +65,12 @@ SEEN = {
     "RGB": (encoded(COLOURS), COLOURS),
     "RGB with a transparent colour": (encoded(COLOURS, transparency=(255, 0, 0)), ON_WHITE),
     "RGB of 16 bits": (deep_rgb(b""), COLOURS),
-    "RGB of 16 bits with a transparent colour": (deep_rgb(b"\xff\xff\0\0\0\0"), ON_WHITE),
+    "RGB of 16 bits with a transparent colour": (deep_rgb(b"\xff\x12\x00\x12\x00\x12"), ON_WHITE),
     "RGBA": (encoded(with_alpha(COLOURS)), ON_WHITE),
     "RGBA in a WebP": (encoded(with_alpha(COLOURS), "WEBP", lossless=True), ON_WHITE),
     "CMYK": (encoded(Image.fromarray(COLOURS).convert("CMYK"), "TIFF"), COLOURS),
     "I;16": (encoded(DEEP), RAMP),
-    "I;16 that is dark": (encoded(DEEP // 64), RAMP // 64),
+    "I;16 that is dark": (encoded(DEEP // 512), RAMP // 512),
     "I;16 with a transparent grey": (encoded(DEEP, transparency=0), np.where(RAMP == 0, 255, RAMP)),
     "I;16 in a TIFF": (encoded(DEEP, "TIFF"), RAMP),
     "I;16 in a PGM": (b"P5 64 8 65535\n" + DEEP.astype(">u2").tobytes(), RAMP),

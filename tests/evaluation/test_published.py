@@ -391,5 +391,5 @@ def test_evaluation_sees_what_training_sees(tmp_path):
 def test_an_image_that_cannot_be_read_is_named(tmp_path):
     (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     question = Question("q7", (ImagePart(ImageFile(tmp_path / "cut.png")),), {}, "c")
-    with pytest.raises(ValueError, match="question q7: .*image"):
+    with pytest.raises(ValueError, match=r"question q7: .*image"):
         images_of(question)
