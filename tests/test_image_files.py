@@ -70,7 +70,7 @@ SEEN = {
     "RGBA in a WebP": (encoded(with_alpha(COLOURS), "WEBP", lossless=True), ON_WHITE),
     "CMYK": (encoded(Image.fromarray(COLOURS).convert("CMYK"), "TIFF"), COLOURS),
     "I;16": (encoded(DEEP), RAMP),
-    "I;16 that is dark": (encoded(DEEP // 512), RAMP // 512),
+    "I;16 that is dark": (encoded(DEEP // 512), np.zeros_like(RAMP)),
     "I;16 with a transparent grey": (encoded(DEEP, transparency=0), np.where(RAMP == 0, 255, RAMP)),
     "I;16 in a TIFF": (encoded(DEEP, "TIFF"), RAMP),
     "I;16 in a PGM": (b"P5 64 8 65535\n" + DEEP.astype(">u2").tobytes(), RAMP),
