@@ -67,9 +67,11 @@ def collect(options: argparse.Namespace) -> int:
     """`vaopd collect`: verified responses of the teacher, for `method=cot_sft` and `method=offpolicy_kd`."""
     from verl_vaopd.config import compose, validate, with_default_groups
     from verl_vaopd.rollout.collect import collect as collect_responses
+    from verl_vaopd.rollout.row_check import require_rows
 
     cfg = compose(with_default_groups(options.overrides))
     validate(cfg)
+    require_rows(cfg)
     print(f"stored in {short(collect_responses(cfg))}")
     return 0
 

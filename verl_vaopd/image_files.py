@@ -36,6 +36,14 @@ _DAMAGED = (
 )
 
 
+class ImageFileError(ValueError):
+    """A file that is not used as an image: what it is, what was got, what was expected."""
+
+    def __init__(self, what: str, got: str, expected: str):
+        self.what, self.got, self.expected = what, got, expected
+        super().__init__(f"{what}: got {got}, expected {expected}")
+
+
 def load_image(data: bytes) -> Image.Image:
     """The picture in an image file.
 
@@ -43,7 +51,7 @@ def load_image(data: bytes) -> Image.Image:
         data: a whole file of one of FORMATS.
     Returns: RGB, right side up.
     Raises:
-        ValueError: not such a file, damaged or cut off, more than one picture, too large, too long and narrow, or
+        ImageFileError: not such a file, damaged or cut off, more than one picture, too large, too long and narrow, or
             numbers of which nobody can say which is white.
     """
     try:
@@ -53,14 +61,15 @@ def load_image(data: bytes) -> Image.Image:
             picture.load()
             upright = _upright(picture, opened)
             return _on_white(_in_8_bits(upright, opened.format) if upright.mode in _DEEP_MODES else upright)
-    except _Refused:
+    except ImageFileError:
         raise
     except Image.UnidentifiedImageError:
-        raise ValueError(f"no image: {_beginning(data)}; {_EXPECTED}") from None
+        raise ImageFileError("no image", _beginning(data), _EXPECTED) from None
     except Image.DecompressionBombError as error:
-        raise ValueError(f"too large an image: {error}") from None
+        raise ImageFileError("too large an image", str(error), f"at most {MAX_PIXELS:,} pixels") from None
     except _DAMAGED as error:
-        raise ValueError(f"a damaged image: {' '.join(str(error).split()) or type(error).__name__}") from None
+        got = " ".join(str(error).split()) or type(error).__name__
+        raise ImageFileError("a damaged image", got, "a whole file that Pillow can decode") from None
 
 
 def is_plain(data: bytes) -> bool:
@@ -78,32 +87,26 @@ def is_plain(data: bytes) -> bool:
         )
 
 
-class _Refused(ValueError):
-    """A file that can be read, and is not used all the same."""
-
-
-_EXPECTED = "expected the bytes of a PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000 or AVIF file"
+_EXPECTED = "the bytes of a PNG, JPEG, WebP, GIF, BMP, TIFF, PPM, JPEG 2000 or AVIF file"
 
 
 def _beginning(data: bytes) -> str:
     if not data:
-        return "got no bytes at all"
-    kind = "an SVG drawing" if b"<svg" in data[:1000].lower() else f"bytes that begin with {data[:12]!r}"
-    return f"got {kind}"
+        return "no bytes at all"
+    return "an SVG drawing" if b"<svg" in data[:1000].lower() else f"bytes that begin with {data[:12]!r}"
 
 
 def _require_one_picture(image: Image.Image) -> None:
     width, height = image.size
+    size = f"{width} x {height} pixels"
     if width * height > MAX_PIXELS:
-        raise _Refused(f"too large an image: {width} x {height} pixels, expected at most {MAX_PIXELS:,} in all")
+        raise ImageFileError("too large an image", size, f"at most {MAX_PIXELS:,} pixels")
     if max(width, height) > MAX_ASPECT_RATIO * min(width, height):
-        raise _Refused(
-            f"too narrow an image: {width} x {height} pixels, expected sides of at most {MAX_ASPECT_RATIO} to 1"
-        )
+        raise ImageFileError("too narrow an image", size, f"sides of at most {MAX_ASPECT_RATIO} to 1")
     frames = getattr(image, "n_frames", 1)
     # The further pictures of a phone's MPO file are previews or the other eye's: viewers show the first.
     if frames > 1 and image.format != "MPO":
-        raise _Refused(f"more than one picture: {frames} frames or pages, expected one; save the one that is meant")
+        raise ImageFileError("more than one picture", f"{frames} frames or pages", "one: save the one that is meant")
 
 
 def _orientation(image: Image.Image) -> int:
@@ -137,10 +140,8 @@ def _in_8_bits(image: Image.Image, file_format: str | None) -> Image.Image:
     whites = _WHITES[2:] if known else _WHITES[image.mode != "F" :]
     white = next((white for white in whites if high <= white), None)
     if white is None or low < 0 or not math.isfinite(low):
-        raise _Refused(
-            f"grey values from {low:g} to {high:g}: expected 0 for black and 1, 255 or 65535 for white; "
-            "save the picture with 8 bits"
-        )
+        expected = "0 for black and 1, 255 or 65535 for white: save the picture with 8 bits"
+        raise ImageFileError("grey values of an unknown scale", f"{low:g} to {high:g}", expected)
     grey = values.point(lambda value: value * (255 / white) + 0.5).convert("L")  # the conversion cuts decimals off
     key = image.info.get("transparency")
     if not isinstance(key, int):

@@ -13,6 +13,7 @@ from verl_vaopd.commands import report, supervisor
 from verl_vaopd.commands.console import Console
 from verl_vaopd.commands.program import program, short
 from verl_vaopd.config import cautions, compose, validate, with_default_groups
+from verl_vaopd.rollout.row_check import require_rows
 from verl_vaopd.runs import events, run_dir
 from verl_vaopd.runs.checkpoints import BEST, complete_steps
 
@@ -26,7 +27,7 @@ def train(overrides: Sequence[str], command_line: Sequence[str], print_only: boo
         print_only: print the resolved configuration and start nothing.
     Returns: exit code of supervisor.run.
     Raises:
-        ValueError: a configuration that cannot run, or a directory in use or of another run.
+        ValueError: a configuration or data that cannot be used, or a directory in use or of another run.
     """
     overrides = with_default_groups(overrides)
     cfg = compose(overrides)
@@ -34,6 +35,7 @@ def train(overrides: Sequence[str], command_line: Sequence[str], print_only: boo
         print(OmegaConf.to_yaml(run_dir.with_dir(cfg, run_dir.choose(cfg))), end="")
         return 0
     validate(cfg)
+    require_rows(cfg)
     run = run_dir.prepare(cfg, overrides, command_line)
     console = Console()
     console.print(f"run  {short(run.path)} ({'resumed' if run.resumes else 'new'})")

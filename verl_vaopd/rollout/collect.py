@@ -25,6 +25,7 @@ from verl_vaopd.data.stored_settings import TRAIN_FILE, made_with
 from verl_vaopd.platform import use_cpu, verify_registration
 from verl_vaopd.platform.vllm_engine import cpu_engine_options, forget, request_seed
 from verl_vaopd.provenance import package_versions, source_version
+from verl_vaopd.rollout.row_check import require_made_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -76,6 +77,7 @@ def collect(cfg: DictConfig) -> Path:
     """
     use_cpu(cfg.trainer.device == "cpu")
     generate(cfg)
+    require_made_rows(cfg)
     train_file = Path(cfg.dataset.root).expanduser() / TRAIN_FILE
     directory = Path(cfg.collect.path).expanduser()
     provenance = {

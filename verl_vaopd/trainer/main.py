@@ -26,6 +26,7 @@ from omegaconf import DictConfig, OmegaConf
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.data.generated import GENERATED, generate
 from verl_vaopd.platform import use_cpu, verify_registration
+from verl_vaopd.rollout.row_check import require_made_rows
 from verl_vaopd.runs.checkpoints import BEST
 from verl_vaopd.runs.events import EventLog
 from verl_vaopd.runs.parent_watch import watch_parent
@@ -104,12 +105,13 @@ def set_environment(config: DictConfig, run_dir: Path) -> None:
 
 
 def prepare(job: Job) -> None:
-    """Generate what code makes, and collect stored responses. Other data sets must be there: the launcher checked."""
+    """Generate what code makes, check it, and collect stored responses. The launcher has checked all other data."""
     config = job.config
     with EventLog(job.run_dir / "events.jsonl") as events:
         if config.dataset.name in GENERATED:
             events.write("phase", name=f"generating {config.dataset.name}")
             generate(config)
+            require_made_rows(config)
         if Objective.from_config(config).stored_responses:
             events.write("phase", name=f"collecting responses of the teacher in {config.collect.path}")
             # A process of its own: vLLM gives the accelerator's memory back only by ending.

@@ -1,35 +1,10 @@
-"""Which prompts and questions count: held-out questions of each split, DAPO's filter of prompts, early stopping."""
+"""Which prompts count, and for how long: DAPO's filter of prompts, early stopping."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
-
-from omegaconf import DictConfig
-
-
-def keep_first_of_each_split(dataset: Any, options: DictConfig) -> None:
-    """Cut verl's validation data set to the first `validation.num_questions` questions of every split, in place.
-
-    Args:
-        dataset: verl's RLHFDataset over all files of `validation.splits`, one after the other.
-        options: `validation` of the configuration.
-    Raises:
-        ValueError: a split has fewer questions.
-    """
-    splits = [row["split"] for row in dataset.dataframe["extra_info"]]
-    places: dict[str, list[int]] = defaultdict(list)
-    for place, split in enumerate(splits):
-        places[split].append(place)
-    for split, found in places.items():
-        if len(found) < options.num_questions:
-            raise ValueError(
-                f"the held-out split {split} has {len(found)} questions, expected at least "
-                f"validation.num_questions={options.num_questions}; lower it, or prepare more data"
-            )
-    kept = sorted(place for found in places.values() for place in found[: options.num_questions])
-    dataset.dataframe = dataset.dataframe.select(kept)
 
 
 def informative_positions(

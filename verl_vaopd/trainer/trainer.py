@@ -25,7 +25,7 @@ from verl.utils.debug import marked_timer
 from verl_vaopd.actor.worker import StudentWorker
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.engine import fields
-from verl_vaopd.rollout.prompt_lengths import require_prompts_fit, require_responses_fit
+from verl_vaopd.rollout.prompt_lengths import require_responses_fit
 from verl_vaopd.runs.checkpoints import latest_complete, link_best, mark_complete, prune
 from verl_vaopd.runs.events import EventLog, validations
 from verl_vaopd.runs.token_dump import TokenDump, fixed_subset
@@ -35,7 +35,7 @@ from verl_vaopd.trainer import rows
 from verl_vaopd.trainer.placement import POOL_NAME, TeacherGroup
 from verl_vaopd.trainer.reporting import dump_rows, end_tokens, reported, step_metrics
 from verl_vaopd.trainer.rollouts import Rollouts
-from verl_vaopd.trainer.selection import informative_positions, keep_first_of_each_split, out_of_patience
+from verl_vaopd.trainer.selection import informative_positions, out_of_patience
 from verl_vaopd.trainer.validation import Validation
 from verl_vaopd.trainer.weighing import SOURCES, measure, weigh
 
@@ -56,8 +56,7 @@ class DistillationTrainer(PPOTrainerSync):
 
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
-        keep_first_of_each_split(self.val_dataset, self.config.validation)
-        require_prompts_fit([self.train_dataset, self.val_dataset])
+        self.val_dataset.keep_first(self.config.validation.num_questions)
         if self.objective.stored_responses:
             require_responses_fit(self.config)
 

@@ -139,9 +139,9 @@ class Validation:
             means["entropy"] = rollouts.per_token[fields.STUDENT_ENTROPY].sum(dim=1) / rollouts.lengths
         row_of = {key: row for row, key in enumerate(zip(rollouts.uid, rollouts.rollout_index, strict=True))}
         samples = []
-        for uid, index, info in zip(prompts["uid"], prompts["index"], prompts["extra_info"], strict=True):
+        for uid, index, split in zip(prompts["uid"], prompts["index"], prompts["split"], strict=True):
             for number in range(self.config.actor_rollout_ref.rollout.val_kwargs.n):
-                sample = {"split": info["split"], "question_id": str(index), "sample": number, **FAILED}
+                sample = {"split": split, "question_id": str(index), "sample": number, **FAILED}
                 row = row_of.get((uid, number))
                 if row is not None:
                     ids = rollouts.responses[row][: int(rollouts.lengths[row])]
@@ -161,8 +161,8 @@ class Validation:
         first = config.validation.splits[0]
         asked = {
             uid: str(index)
-            for uid, index, info in zip(prompts["uid"], prompts["index"], prompts["extra_info"], strict=True)
-            if info["split"] == first
+            for uid, index, split in zip(prompts["uid"], prompts["index"], prompts["split"], strict=True)
+            if split == first
         }
         chosen = fixed_subset(list(asked.values()), config.dump.num_heldout_prompts, config.run.seed)
         uids = {uid for uid, question in asked.items() if question in set(chosen)}
