@@ -37,7 +37,7 @@ SWITCHES = {
 SMALLEST = (
     "data.train_batch_size=2",
     "dataset.num_train=16",
-    "validation.every=-1",
+    "validation.every=-1",  # but the last step
     "validation.before_train=false",
     "checkpoint.every=-1",
     "dump.every=3",
@@ -46,6 +46,7 @@ SMALLEST = (
     "collect.keep=3",
     f"trainer.total_training_steps={STEPS}",
 )
+FEW_QUESTIONS = ("validation.num_questions=2", "validation.n=1")
 BASE = (
     "method=base",
     "validation.before_train=true",
@@ -70,7 +71,7 @@ def session(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Run]) -> S
 
     root = tmp_path_factory.mktemp("methods")
     exported = export(runs["vaopd"].path, checkpoint="last", out=root / "exported", dtype="float32")
-    jobs = {name: (f"method={name}", *SWITCHES.get(name, ())) for name in TRAINED} | {
+    jobs = {name: (f"method={name}", *FEW_QUESTIONS, *SWITCHES.get(name, ())) for name in TRAINED} | {
         "base": (*BASE, f"student.path={exported}")
     }
     runs = {

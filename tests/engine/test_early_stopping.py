@@ -1,4 +1,4 @@
-"""verl's own loop ends where held-out accuracy no longer rises, and the last step is a validated and saved one."""
+"""verl's own loop ends where held-out accuracy no longer rises, or the data end; the last step is a validated one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from verl.trainer.ppo.v1 import trainer_base
 
 from verl_vaopd.config import compose
 from verl_vaopd.runs.checkpoints import checkpoint_path, mark_complete
-from verl_vaopd.runs.events import EventLog
+from verl_vaopd.runs.events import EventLog, validations
 from verl_vaopd.trainer import trainer as trainer_module
 from verl_vaopd.trainer.trainer import DistillationTrainer
 from verl_vaopd.trainer.validation import Validated
@@ -28,7 +28,8 @@ class Steps(DistillationTrainer):
         self.config, self.events, self.accuracies = config, events, iter(accuracies)
         self.checkpoints_dir = events.path.parent / "checkpoints"
         self.dump = SimpleNamespace(write=lambda *_: None)
-        self.global_steps, self.total_training_steps, self.steps_per_epoch = 0, 12, 100
+        self.ending = "all steps"
+        self.global_steps, self.total_training_steps = 0, 12
         self.trained: list[int] = []
 
     def step(self, metrics: Any, timing_raw: Any) -> KVBatchMeta:
@@ -60,25 +61,54 @@ class Steps(DistillationTrainer):
         return {}
 
 
-@pytest.mark.parametrize(
-    ("patience", "last_step", "best"),
-    [(None, 12, 10), (1, 6, 4), (2, 8, 4)],
-)
-def test_training_stops_with_the_patience(tmp_path, monkeypatch, patience, last_step, best):
-    """Accuracies at steps 0, 2, ...: 4 is the best of the first five, and 10 better still."""
+@pytest.fixture
+def fitted(tmp_path, monkeypatch):
+    """fitted(*overrides, steps_per_epoch=100): a trainer that has been through verl's loop."""
     for name in ("SkipManager", "Tracking", "ValidationGenerationsLogger", "DapoFilteredRewardTableLogger"):
         stand_in = SimpleNamespace(init=lambda *_: None, set_step=lambda *_: None, log=lambda **_: None)
         monkeypatch.setattr(trainer_base, name, stand_in if name == "SkipManager" else lambda *_, _s=stand_in, **__: _s)
     monkeypatch.setattr(trainer_base.tq, "kv_clear", lambda **_: None)
 
     monkeypatch.setattr(trainer_module, "write_samples", lambda *_: None)
-    stopping = f"validation.patience={'null' if patience is None else patience}"
-    config = compose([*TINY, *SCHEDULE, stopping, f"run.dir={tmp_path}"])
-    with EventLog(tmp_path / "events.jsonl") as events:
-        trainer = Steps(config, events, [0.1, 0.3, 0.5, 0.4, 0.5, 0.9, 0.2])
-        trainer.fit(agent_loop_manager=None)
+
+    def fit(*overrides, steps_per_epoch=100):
+        config = compose([*TINY, *SCHEDULE, f"run.dir={tmp_path}", *overrides])
+        with EventLog(tmp_path / "events.jsonl") as events:
+            trainer = Steps(config, events, [0.1, 0.3, 0.5, 0.4, 0.5, 0.9, 0.2])
+            trainer.steps_per_epoch = steps_per_epoch
+            trainer._set_last_step()
+            trainer.fit(agent_loop_manager=None)
+        return trainer
+
+    return fit
+
+
+@pytest.mark.parametrize(
+    ("patience", "last_step", "best"),
+    [("null", 12, 10), (1, 6, 4), (2, 8, 4)],
+)
+def test_training_stops_with_the_patience(fitted, patience, last_step, best):
+    """Accuracies at steps 0, 2, ...: 4 is the best of the first five, and 10 better still."""
+    trainer = fitted(f"validation.patience={patience}")
     assert trainer.trained == list(range(1, last_step + 1))
-    assert trainer.total_training_steps == last_step
+    assert trainer.total_training_steps == trainer.last_step == last_step
     assert checkpoint_path(trainer.checkpoints_dir, last_step).is_dir()
     assert (trainer.checkpoints_dir / "best").resolve().name == f"global_step_{best}"
-    assert ("stopped early" in events.path.read_text()) == (patience is not None)
+    told = f"stopped early at step {last_step}: no gain in {patience} checks"
+    assert trainer.ending == ("all steps" if patience == "null" else told)
+    assert ("stopped early" in trainer.events.path.read_text()) == (patience != "null")
+
+
+def test_data_that_end_early_end_a_training_that_is_validated_and_saved(fitted):
+    """Two epochs of 3 steps, though the configuration asks for 12 steps."""
+    trainer = fitted("trainer.total_epochs=2", "validation.every=4", "checkpoint.every=4", steps_per_epoch=3)
+    assert trainer.trained == list(range(1, 7)) and trainer.last_step == 6
+    assert [event["step"] for event in validations(trainer.events.path)] == [0, 4, 6]
+    assert checkpoint_path(trainer.checkpoints_dir, 6).is_dir()
+    assert trainer.ending == "the data ended at step 6 of 12" and trainer.ending in trainer.events.path.read_text()
+
+
+def test_the_last_step_is_validated_though_no_other_is(fitted):
+    trainer = fitted("validation.every=-1", "checkpoint.every=-1", "validation.before_train=false")
+    assert trainer.trained == list(range(1, 13))
+    assert [event["step"] for event in validations(trainer.events.path)] == [12]

@@ -43,7 +43,7 @@ def train(overrides: Sequence[str], command_line: Sequence[str], print_only: boo
     for caution in cautions(cfg):
         console.print(f"warning: {caution}")
     for change in run.changes:
-        console.print(f"warning: this run began with other software: {change}")
+        console.print(f"warning: not as when this run began: {change}")
     try:
         code = supervisor.run(run, console)
     finally:

@@ -34,7 +34,7 @@ def contents(cfg: DictConfig) -> dict[str, str]:
     It covers the image files that the rows name, too.
     """
     files = [file for file in (*train_files(cfg), *held_out_files(cfg)) if not is_made_here(cfg, file)]
-    return {str(file.absolute()): _content(file, *_stamp(file)) for file in files}
+    return {str(file): _content(file, *_stamp(file)) for file in files}
 
 
 def _paths(files: str | Sequence[str]) -> list[Path]:

@@ -155,9 +155,12 @@ def train(job: Job) -> None:
             tq.close()
             release(trainer)
         best = job.run_dir / "checkpoints" / BEST
-        # Without training there was no step.
-        last_step = 0 if config.trainer.val_only else trainer.total_training_steps
-        mark_finished(job.run_dir, last_step=last_step, best=best.resolve().name if best.exists() else None)
+        mark_finished(
+            job.run_dir,
+            last_step=trainer.last_step,
+            ended_by="validation only" if config.trainer.val_only else trainer.ending,
+            best=best.resolve().name if best.exists() else None,
+        )
         events.write("finished")
 
 

@@ -43,6 +43,8 @@ from verl_vaopd.trainer.weighing import SOURCES, measure, weigh
 class DistillationTrainer(PPOTrainerSync):
     """One trainer for all methods. Distillation methods differ in their token weights: trainer/weighing.py."""
 
+    total_training_steps: int
+
     def __init__(self, config: DictConfig, events: EventLog):
         super().__init__(config)
         self.events = events
@@ -50,6 +52,8 @@ class DistillationTrainer(PPOTrainerSync):
         """Those of the current step with all that has been measured and weighed of them so far; None: nothing yet."""
         self.dump = TokenDump(config.run.dir)
         self.checkpoints_dir = Path(config.trainer.default_local_dir)
+        self.ending = "all steps"
+        """Why the last step is the last."""
         self.objective = Objective.from_config(config)
 
     # ---- set-up
@@ -57,8 +61,19 @@ class DistillationTrainer(PPOTrainerSync):
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
         self.val_dataset.keep_first(self.config.validation.num_questions)
+        self._set_last_step()
         if self.objective.stored_responses:
             require_responses_fit(self.config)
+
+    def _set_last_step(self) -> None:
+        """The last step is validated and saved by verl's loop; so it must be one that the data last for."""
+        available = self.steps_per_epoch * self.config.trainer.total_epochs
+        if available < self.total_training_steps:
+            self.ending = f"the data ended at step {available} of {self.total_training_steps}"
+            self.events.write("warning", text=self.ending)
+            self.total_training_steps = available
+        if self.config.trainer.test_freq < 0:  # verl would not validate the last step either
+            self.config.trainer.test_freq = self.total_training_steps
 
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
@@ -93,6 +108,11 @@ class DistillationTrainer(PPOTrainerSync):
                 f"({len(self.tokenizer)} and {len(teacher)} ids); distillation compares distributions over the same "
                 "ids: choose models of one family"
             )
+
+    @property
+    def last_step(self) -> int:
+        """The last step that was trained, after `fit`; 0 without training."""
+        return 0 if self.config.trainer.val_only else self.global_steps - 1  # verl has counted on
 
     # ---- one step
 
@@ -220,9 +240,8 @@ class DistillationTrainer(PPOTrainerSync):
         self._prune_checkpoints()
         patience = self.config.validation.patience
         if patience is not None and out_of_patience(validations(self.events.path), patience):
-            self.events.write(
-                "warning", text=f"stopped early at step {self.global_steps}: no gain in {patience} checks"
-            )
+            self.ending = f"stopped early at step {self.global_steps}: no gain in {patience} checks"
+            self.events.write("warning", text=self.ending)
             self.total_training_steps = self.global_steps
         return {f"{split}/{name}": float(v) for split, of_split in summaries.items() for name, v in of_split.items()}
 
