@@ -101,7 +101,7 @@ def test_fresh_never_resumes(cfg, tmp_path):
     assert not fresh.resumes
 
 
-def test_a_name_of_ones_own_resumes_its_configuration_and_refuses_another(tmp_path):
+def test_a_name_of_ones_own_resumes_its_configuration_and_refuses_another(cfg, tmp_path):
     assert prepare(make_config(tmp_path, run__name="mine")).path == tmp_path / "mine"
     assert prepare(make_config(tmp_path, run__name="mine")).resumes
     with pytest.raises(ValueError, match=r"vaopd\.high_frac: 0\.2 there, 0\.3 now") as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
@@ -40,13 +41,13 @@ class Checked:
 
     Attributes:
         num_rows: {file: its rows}, of files that can be read.
-        num_images: of all rows.
+        num_images: {file: those of its good rows}.
         bad: the first NUM_LISTED problems: file, number of the row (None: the file itself), what is wrong.
         num_bad: all of them.
     """
 
     num_rows: dict[Path, int] = field(default_factory=dict)
-    num_images: int = 0
+    num_images: Counter[Path] = field(default_factory=Counter)
     bad: list[tuple[Path, int | None, RowError]] = field(default_factory=list)
     num_bad: int = 0
 
@@ -232,7 +233,7 @@ def _outcomes(file: Path, checker: Checker, pool: Executor | None, num_processes
 def _take(file: Path, outcomes: Sequence[Outcome], checked: Checked, first_with: dict[str, int]) -> None:
     """Count the rows of a batch; first_with: {index: the row that was first to have it}."""
     for number, index, num_images, error in outcomes:
-        checked.num_images += num_images
+        checked.num_images[file] += num_images
         if error is not None:
             checked.add(file, number, error)
         if index is not None and (other := first_with.setdefault(index, number)) != number:

@@ -34,7 +34,7 @@ class RowError(ValueError):
 
     def __init__(self, column: str, what: str, got: object, expected: str, fix: str):
         self.column, self.what, self.got, self.expected, self.fix = column, what, shown(got), expected, fix
-        super().__init__(column, what, Verbatim(self.got), expected, fix)  # as it is unpickled
+        super().__init__(column, what, self.got, expected, fix)
 
     def __str__(self) -> str:
         return f"{self.column}: {self.what}: got {self.got}, expected {self.expected}; {self.fix}"
@@ -98,7 +98,7 @@ class Verbatim(str):
 def shown(value: object) -> str:
     """A value as an error shows it: its beginning, with its type where that is the point."""
     if isinstance(value, Verbatim):
-        return str(value)
+        return str(value) if len(value) <= 240 else f"{value[:240]}..."
     if value is None:
         return "nothing (null)"
     text = repr(value[:60] if isinstance(value, str | bytes) else value)
