@@ -54,7 +54,9 @@ class AtMostFourImages:
 
     def __call__(self, row: Row, sizes: list[tuple[int, int]]) -> None:
         if row.index == 5:
-            raise RowError("prompt", "too long", 9, "at most 4", "shorten it")
+            error = RowError("prompt", "too long", 9, "at most 4", "shorten it")
+            error.num_tokens = 9
+            raise error
 
 
 def make_measure() -> Measure:
@@ -84,7 +86,7 @@ def test_bad_rows_are_listed_and_counted(tmp_path: Path, in_process: bool) -> No
         "    expected: at most 4",
         "    fix:      shorten it",
     ]
-    assert len(lines) == 41
+    assert len(lines) == 42 and lines[-1] == "  The longest prompt has 9 tokens."
 
 
 def test_good_files_pass(tmp_path: Path) -> None:
@@ -182,7 +184,7 @@ def test_a_directory_is_no_file(tmp_path: Path) -> None:
 
 
 def test_memory_is_bounded_by_rows_and_not_by_the_file(tmp_path: Path) -> None:
-    """Of 24 MB, a page at a time, which is a row group of 2.4 MB as pyarrow writes it, once as stored, once as it is."""
+    """Of 24 MB, a page at a time, or 2.4 MB as pyarrow writes it, once as stored and once as it is."""
     rows = [row(index, os.urandom(600_000)) for index in range(40)]
     path = write(tmp_path / "large.parquet", rows, row_group_size=4)
     before = pa.total_allocated_bytes()

@@ -44,16 +44,19 @@ class Checked:
         num_images: {file: those of its good rows}.
         bad: the first NUM_LISTED problems: file, number of the row (None: the file itself), what is wrong.
         num_bad: all of them.
+        longest: tokens of the longest prompt that is too long; 0 where none is.
     """
 
     num_rows: dict[Path, int] = field(default_factory=dict)
     num_images: Counter[Path] = field(default_factory=Counter)
     bad: list[tuple[Path, int | None, RowError]] = field(default_factory=list)
     num_bad: int = 0
+    longest: int = 0
 
     def add(self, file: Path, row: int | None, error: RowError) -> None:
         """One more problem."""
         self.num_bad += 1
+        self.longest = max(self.longest, error.num_tokens)
         self.bad = sorted([*self.bad, (file, row, error)], key=lambda bad: (str(bad[0]), bad[1] or 0))[:NUM_LISTED]
 
     def raise_if_bad(self) -> None:
@@ -70,6 +73,7 @@ class Checked:
                 f"    expected: {error.expected}",
                 f"    fix:      {error.fix}",
             ]
+        lines += [f"  The longest prompt has {self.longest} tokens."] if self.longest else []
         raise ValueError("\n".join(lines))
 
 

@@ -30,7 +30,13 @@ _LONGEST_PATH = 4096  # of Linux
 
 
 class RowError(ValueError):
-    """What is wrong with one row."""
+    """What is wrong with one row.
+
+    Attributes:
+        num_tokens: of a prompt that is too long; 0 for everything else.
+    """
+
+    num_tokens = 0
 
     def __init__(self, column: str, what: str, got: object, expected: str, fix: str):
         self.column, self.what, self.got, self.expected, self.fix = column, what, shown(got), expected, fix

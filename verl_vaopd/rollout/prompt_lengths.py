@@ -76,13 +76,15 @@ class PromptMeasure:
         """See the class."""
         limits, length = self._limits, self.length(row, sizes)
         if length > limits.max_length:
-            raise RowError(
+            error = RowError(
                 "prompt",
                 "too long",
                 Verbatim(f"{length} tokens, images included"),
                 f"at most data.max_prompt_length={limits.max_length}",
-                f"data.max_prompt_length={length}" + (", or fewer dataset.max_pixels" if sizes else ""),
+                "raise it to that of the longest prompt" + (", or lower dataset.max_pixels" if sizes else ""),
             )
+            error.num_tokens = length
+            raise error
         if limits.privilege is None:
             return
         column = limits.privilege["reference"]
