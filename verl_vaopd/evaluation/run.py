@@ -16,7 +16,6 @@ from tqdm import tqdm
 
 from verl_vaopd.evaluation import questions, scoring
 from verl_vaopd.evaluation.benchmark import Benchmark
-from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.chat_client import ChatClient, require_endpoint
 from verl_vaopd.evaluation.judge import CachedJudge
 from verl_vaopd.evaluation.settings import benchmark_names, benchmark_of, out_directory
@@ -68,7 +67,7 @@ def _sample(settings: DictConfig, paths: Mapping[str, Path], out: Path, model: M
     """Sample what is missing of all benchmarks, in one stream; returns how many responses failed."""
     with ExitStack() as stack:
         parts = {
-            name: stack.enter_context(_opened(settings, BENCHMARKS[name], path, out / name, model))
+            name: stack.enter_context(_opened(settings, benchmark_of(settings, name), path, out / name, model))
             for name, path in paths.items()
         }
         wanted = sum(part.num_questions * settings.n for part in parts.values())
