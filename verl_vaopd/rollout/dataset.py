@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 
 from verl_vaopd.data.rows import OPTIONAL, REQUIRED, UNUSED, Row, RowError, read_row
 from verl_vaopd.image_files import load_image
+from verl_vaopd.rollout.prompt_lengths import loader_limits
 
 
 class RowFile:
@@ -124,7 +125,7 @@ def images_of(
         limits: min_pixels and max_pixels, each None for what qwen_vl_utils takes by itself.
     Returns: RGB; sides are multiples of two patches.
     """
-    given = {name: limits[name] for name in ("min_pixels", "max_pixels") if limits[name] is not None}
+    given = loader_limits({name: limits[name] for name in ("min_pixels", "max_pixels") if limits[name] is not None})
     return [
         fetch_image({"image": load_image(part["image"]), **given}, image_patch_size=image_patch_size)
         for message in messages

@@ -7,6 +7,7 @@ transformers is imported where a prompt is measured: the commands that have it d
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -126,11 +127,19 @@ class PromptMeasure:
         image_processor, pixels = self._processor.image_processor, self._limits.pixels
         merge = image_processor.merge_size
         # The agent loop's loader (qwen_vl_utils) resizes first, then the image processor does.
-        height, width = smart_resize(height, width, factor=image_processor.patch_size * merge, **pixels)
+        height, width = smart_resize(height, width, factor=image_processor.patch_size * merge, **loader_limits(pixels))
         if min(height, width) < 1:
             got = Verbatim(f"{width} x {height} after resizing")
             raise RowError(f"images[{place}]", "no size is left", got, "at least 1 pixel", "raise dataset.max_pixels")
         return image_processor.get_number_of_image_patches(height, width, pixels) // merge**2
+
+
+def loader_limits(pixels: Mapping[str, int]) -> dict[str, float]:
+    """What qwen_vl_utils, which resizes first, is given for min_pixels and max_pixels.
+
+    Its own limits where neither is given; a single one must not contradict its default for the other.
+    """
+    return {"min_pixels": 0, "max_pixels": math.inf, **pixels} if pixels else {}
 
 
 def _without_bytes(message: Mapping[str, Any]) -> dict[str, Any]:
