@@ -53,7 +53,7 @@ class AtMostFourImages:
     """A measure, as the student's processor is one."""
 
     def __call__(self, row: Row, sizes: list[tuple[int, int]]) -> None:
-        if row.index == 5:
+        if row.index == "5":
             error = RowError("prompt", "too long", 9, "at most 4", "shorten it")
             error.num_tokens = 9
             raise error

@@ -50,7 +50,7 @@ def test_marks_become_the_images_in_their_order() -> None:
         {"type": "image", "image": BLUE},
         {"type": "text", "text": "?"},
     ]
-    assert (row.index, row.ground_truth, row.data_source, row.images) == (7, "42", "exact_match", (RED, BLUE))
+    assert (row.index, row.ground_truth, row.data_source, row.images) == ("7", "42", "exact_match", (RED, BLUE))
     assert row.require_images() == [(4, 3), (4, 3)]
 
 
@@ -88,7 +88,7 @@ def test_the_suffix_ends_the_question_once(text: str) -> None:
 
 @pytest.mark.parametrize(
     ("extra_info", "index"),
-    [({"index": "q-7"}, "q-7"), ({"index": 0}, 0), ({"index": None}, 3), ({}, 3), (None, 3), ("absent", 3)],
+    [({"index": "q-7"}, "q-7"), ({"index": 0}, "0"), ({"index": None}, "3"), ({}, "3"), (None, "3"), ("absent", "3")],
 )
 def test_the_number_of_the_row_stands_in_for_an_index(extra_info: Any, index: Any) -> None:
     assert read(raw(extra_info=extra_info)).index == index

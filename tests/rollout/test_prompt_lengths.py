@@ -30,7 +30,7 @@ def row(text: str, *sizes: tuple[int, int], **extra_info: object) -> Row:
         images.append(buffer.getvalue())
     parts = [*({"type": "image", "image": image} for image in images), {"type": "text", "text": text}]
     message = {"role": "user", "content": parts if images else text}
-    return Row(0, [message], tuple(images), "exact_match", "7", extra_info)
+    return Row("0", [message], tuple(images), "exact_match", "7", extra_info)
 
 
 def measure(processor, limit: int = 10_000, **options: object) -> PromptMeasure:
@@ -66,6 +66,12 @@ def test_a_prompt_that_is_too_long(processor) -> None:
 def test_a_placeholder_of_the_model_in_the_text(processor) -> None:
     with pytest.raises(RowError, match=r"1 in the chat template's text for 0 images"):
         measure(processor)(row("What is <|image_pad|>?"), [])
+
+
+def test_messages_that_the_chat_template_refuses(processor, monkeypatch) -> None:
+    monkeypatch.setattr(processor, "chat_template", "{{ raise_exception('no such role') }}")
+    with pytest.raises(RowError, match="refused by the chat template: got no such role"):
+        measure(processor)(row("Why?"), [])
 
 
 def test_limits_of_pixels_that_leave_no_size(processor) -> None:

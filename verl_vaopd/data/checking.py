@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
@@ -109,7 +110,7 @@ def check_files(
     pool = None
     if total and not in_process:
         pool = ProcessPoolExecutor(num_processes, get_context("spawn"), _begin, (checker,))
-    with tqdm(
+    with _Bar(
         total=total, desc="checking rows", unit=" rows", mininterval=interval, delay=_BAR_AFTER, file=sys.stderr
     ) as bar:
         try:
@@ -118,10 +119,21 @@ def check_files(
                 for outcomes in _outcomes(file, checker, pool, num_processes):
                     _take(file, outcomes, checked, first_with)
                     bar.update(len(outcomes))
+        except BrokenProcessPool:
+            raise ValueError(
+                "checking rows: a process that checks was ended from outside, most often for want of memory; expected "
+                "room for a few images in each processor's process; free some memory"
+            ) from None
         finally:
             if pool is not None:
                 pool.shutdown(cancel_futures=True)
     return checked
+
+
+class _Bar(tqdm):
+    """Without tqdm's thread: the process that starts a training must have none."""
+
+    monitor_interval = 0
 
 
 def require_columns(file: Path) -> int:
@@ -161,7 +173,8 @@ def stream(file: Path) -> Iterator[Numbered]:
         try:
             for group in range(opened.num_row_groups):
                 pool.release_unused()
-                for batch in opened.iter_batches(batch_size=1, row_groups=[group], columns=columns):
+                batches = opened.iter_batches(1, row_groups=[group], columns=columns, use_threads=False)
+                for batch in batches:
                     yield number, _as_dict(batch)
                     number += 1
         except (pa.ArrowException, OSError) as error:
@@ -204,7 +217,7 @@ class Checker:
                 self._measures[file](row, sizes)
         except RowError as error:
             return number, None, 0, error
-        return number, str(row.index), len(sizes), None
+        return number, row.index, len(sizes), None
 
 
 _checkers: list[Checker] = []

@@ -50,7 +50,7 @@ class RowError(ValueError):
 class Row:
     """A row, read and checked but for its images' content."""
 
-    index: int | str
+    index: str
     """Its own in its file: `extra_info.index`, else the number of the row."""
     messages: list[dict[str, Any]]
     """Role and content; the content is text, or parts of which those of type image have their file's bytes."""
@@ -249,10 +249,10 @@ def _extra_info(value: Any) -> dict[str, Any]:
     return dict(value or {})
 
 
-def _index(extra_info: Mapping[str, Any], number: int) -> int | str:
+def _index(extra_info: Mapping[str, Any], number: int) -> str:
     index = extra_info.get("index")
     if index is None:
-        return number
+        return str(number)
     _require(
         isinstance(index, int | str) and not isinstance(index, bool) and index != "",
         "extra_info.index",
@@ -261,4 +261,4 @@ def _index(extra_info: Mapping[str, Any], number: int) -> int | str:
         "a whole number or text",
         "number the rows, or leave it out: then the number of the row is taken",
     )
-    return index
+    return str(index)

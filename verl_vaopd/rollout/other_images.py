@@ -32,6 +32,6 @@ class OtherImages:
         start = seed % max(len(places), 1)
         for file, number in (*places[start:], *places[:start]):
             row = file[number]
-            if row.images and str(row.index) != index:
+            if row.images and row.index != index:
                 return load_image(row.images[0])
         raise ValueError(f"no other prompt than {index} has an image in {self.files[split]}: choose another view kind")

@@ -101,12 +101,7 @@ class PromptMeasure:
 
     def length(self, row: Row, sizes: Sequence[tuple[int, int]]) -> int:
         """Tokens of one prompt as the agent loop builds it: chat template, text, and every image's visual tokens."""
-        text = self._processor.apply_chat_template(
-            [_without_bytes(message) for message in row.messages],
-            add_generation_prompt=True,
-            tokenize=False,
-            **self._limits.template,
-        )
+        text = self._rendered([_without_bytes(message) for message in row.messages])
         num_places = text.count(self._processor.image_token)
         if num_places != len(sizes):
             raise RowError(
@@ -120,6 +115,17 @@ class PromptMeasure:
         return len(self._processor.tokenizer(text, add_special_tokens=False)["input_ids"]) + sum(
             self._visual_tokens(place, *size) - 1 for place, size in enumerate(sizes)
         )
+
+    def _rendered(self, messages: list[dict[str, Any]]) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            return self._processor.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False, **self._limits.template
+            )
+        except TemplateError as error:
+            got, expected = Verbatim(error), "messages that the student's chat template takes"
+            raise RowError("prompt", "refused by the chat template", got, expected, "change their roles") from None
 
     def _visual_tokens(self, place: int, width: int, height: int) -> int:
         from qwen_vl_utils.vision_process import smart_resize
