@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
@@ -17,6 +18,19 @@ def environment() -> Iterator[None]:
     yield
     os.environ.clear()
     os.environ.update(before)
+
+
+REAL_FILES = "VAOPD_REAL_FILES"
+
+
+@pytest.fixture(scope="session")
+def real_files() -> Path:
+    """The folder of published questions and responses, one folder per benchmark; skips the test where there is none."""
+    if not os.environ.get(REAL_FILES):
+        pytest.skip(f"needs published files, which are not part of the repository: {REAL_FILES} names no folder")
+    folder = Path(os.environ[REAL_FILES])
+    assert folder.is_dir(), f"{REAL_FILES}: got {folder}, expected a folder"
+    return folder
 
 
 TRAINING = "training"
