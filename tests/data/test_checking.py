@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -190,3 +191,17 @@ def test_memory_is_bounded_by_rows_and_not_by_the_file(tmp_path: Path) -> None:
     before = pa.total_allocated_bytes()
     peak = max(pa.total_allocated_bytes() - before for _ in stream(path))
     assert 0 < peak < 3 * 2_400_000
+
+
+def test_published_problems_with_their_diagrams_pass(tmp_path: Path, real_files: Path) -> None:
+    """Geometry3K's own folders, as a user would write them: images by path."""
+    rows = []
+    for path in sorted((real_files / "geometry3k").glob("*/data.json")):
+        problem = json.loads(path.read_text())
+        question = {"role": "user", "content": f"<image>{problem['problem_text']}"}
+        answer = problem["choices"]["ABCD".index(problem["answer"])]
+        rows.append({**row(problem["id"]), "prompt": [question], "reward_model": {"ground_truth": answer}})
+        rows[-1]["images"] = [{"bytes": None, "path": str(path.with_name("img_diagram.png"))}]
+    checked = check_files([write(tmp_path / "train.parquet", rows)], "", in_process=True)
+    checked.raise_if_bad()
+    assert sum(checked.num_images.values()) == len(rows) == 10
