@@ -25,7 +25,7 @@ FLOORS = (
     ("engine", "runs"),
     ("config",),
     ("data",),
-    ("stats", "answers", "images"),
+    ("stats", "answers", "images", "image_files"),
     ("algorithms",),
     ("provenance",),
     ("platform",),

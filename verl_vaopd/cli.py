@@ -75,9 +75,11 @@ def collect(options: argparse.Namespace) -> int:
     """`vaopd collect`: verified responses of the teacher, for `method=cot_sft` and `method=offpolicy_kd`."""
     from verl_vaopd.config import compose, validate, with_default_groups
     from verl_vaopd.rollout.collect import collect as collect_responses
+    from verl_vaopd.rollout.row_check import require_rows
 
     cfg = compose(with_default_groups(options.overrides))
     validate(cfg)
+    require_rows(cfg)
     print(f"stored in {short(collect_responses(cfg))}")
     return 0
 
@@ -137,6 +139,14 @@ def evaluate(arguments: Sequence[str]) -> int:
     return run(list(arguments))
 
 
+def prepare_check(options: argparse.Namespace) -> int:
+    """`vaopd prepare check`: every row of the files in a directory, as a training would check them."""
+    from verl_vaopd.commands.prepare import check
+
+    check(options.rows)
+    return 0
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="vaopd", description="Visual-Advantage On-Policy Distillation on verl.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -187,6 +197,12 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("doctor", help="show versions, hardware and plugins")
     command.add_argument("--imports", action="store_true", help="also import verl and vLLM and check the registration")
     command.set_defaults(command=doctor)
+
+    prepare = commands.add_parser("prepare", help="data sets as training reads them")
+    of_prepare = prepare.add_subparsers(required=True, metavar="COMMAND")
+    command = of_prepare.add_parser("check", help="check every row of the parquet files in a directory")
+    command.add_argument("--rows", type=Path, required=True, metavar="DIR", help="with train.parquet, ...")
+    command.set_defaults(command=prepare_check)
 
     commands.add_parser("eval", help="benchmarks, tables, comparisons; `vaopd eval --help` shows how")
 

@@ -30,11 +30,12 @@ def small_configuration(overrides):
     """What the launching commands read of a configuration, without the seconds that composing takes."""
     cfg = OmegaConf.create(
         {
-            "run": {"root": "runs", "name": None, "dir": "???", "seed": 0, "fresh": False},
+            "run": {"root": "runs", "name": None, "dir": "???", "seed": 0, "fresh": False, "changed_data": False},
             "method": {"name": "vaopd", "stored_responses": False},
             "student": {"name": "tiny", "path": "init"},
             "teacher": {"name": "tiny", "path": "teacher"},
-            "dataset": {"name": "tinygeo"},
+            "dataset": {"name": "tinygeo", "root": "data"},
+            "data": {"train_files": "data/train.parquet", "val_files": ["data/validation.parquet"]},
             "validation": {"n": 8, "every": 2, "splits": ["validation"], "patience": None},
             "checkpoint": {"every": 2, "keep": None},
             "trainer": {"total_training_steps": 4, "save_freq": 2, "val_only": False},

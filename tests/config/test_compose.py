@@ -26,7 +26,7 @@ def test_overrides_win_and_hydra_prefixes_pass_through():
             *CPU,
             "vaopd.high_frac=0.3",
             "data.train_batch_size=4",
-            "+data.mm_processor_kwargs.max_pixels=65536",
+            "+data.apply_chat_template_kwargs.enable_thinking=false",
             "++trainer.total_epochs=2",
             "~actor_rollout_ref.rollout.engine_kwargs.sglang",
             "method=opd",
@@ -34,7 +34,7 @@ def test_overrides_win_and_hydra_prefixes_pass_through():
     )
     assert cfg.vaopd.high_frac == 0.3
     assert cfg.data.train_batch_size == cfg.actor_rollout_ref.actor.ppo_mini_batch_size == 4
-    assert cfg.data.mm_processor_kwargs == {"max_pixels": 65536}
+    assert cfg.data.apply_chat_template_kwargs == {"enable_thinking": False}
     assert cfg.trainer.total_epochs == 2
     assert "sglang" not in cfg.actor_rollout_ref.rollout.engine_kwargs
     assert cfg.method.name == "opd"
@@ -230,3 +230,9 @@ def test_composing_and_validating_import_nothing_heavy():
     """
     result = subprocess.run([sys.executable, "-c", textwrap.dedent(script)], capture_output=True, text=True, check=True)
     assert result.stdout.strip() == "[]"
+
+
+def test_limits_of_pixels_reach_the_reader_and_the_processors():
+    cfg = compose([*CPU, "dataset.min_pixels=1024", "dataset.prompt_suffix=' Why?'"])
+    assert cfg.data.mm_processor_kwargs == {"min_pixels": 1024}
+    assert cfg.data.rows == {"prompt_suffix": " Why?", "min_pixels": 1024, "max_pixels": None}

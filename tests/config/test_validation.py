@@ -94,7 +94,7 @@ BROKEN = [
     ({"validation.splits": ["test_ood"], "validation.num_questions": 513}, "dataset.num_test is too small", "512"),
     ({"dataset.min_pixels": 5, "dataset.max_pixels": 4}, "no image size is left", "dataset.min_pixels=5"),
     ({"data.train_files": "absent.parquet"}, "no such data file (data.train_files)", "absent.parquet"),
-    ({"data.val_files": ["datasets/geo3k/train.parquet", "absent.parquet"]}, "(data.val_files)", "absent.parquet"),
+    ({"data.val_files": ["absent.parquet"], "validation.splits": ["absent"]}, "(data.val_files)", "absent.parquet"),
     ({"student.path": "/nowhere/at/all", "teacher.path": "/nowhere"}, "the student is not there", "no such directory"),
     ({"algorithm.filter_groups.enable": True}, "algorithm.filter_groups.enable cannot be changed", "true"),
     ({"trainer.v1.sampler.sync_refill_failed_groups": True}, "sync_refill_failed_groups cannot be changed", "true"),
@@ -205,17 +205,40 @@ class TestDataFiles:
         ]
         assert all("dataset=tinygeo student=tiny teacher=tiny" in problem.splitlines()[3] for problem in found)
 
-    def test_rows_must_have_what_training_reads(self, problems, workplace):
+    def test_files_must_have_what_training_reads(self, problems, workplace):
         write_data(workplace / "datasets/geo3k/train.parquet", reward_model=None, extra_info=None)
         (workplace / "datasets/geo3k/validation.parquet").write_text("no parquet")
         train, validation = problems(PAPER, {})
-        assert "cannot be used (data.train_files)" in train and "without reward_model, extra_info" in train
-        assert "cannot be used (data.val_files)" in validation
+        assert "a data file lacks columns (data.train_files)" in train and "no reward_model among prompt" in train
+        assert "a data file cannot be read (data.val_files)" in validation
 
-    def test_rewards_must_be_defined(self, problems, workplace):
-        write_data(workplace / "datasets/geo3k/train.parquet", data_source="mine")
+    @pytest.mark.parametrize(
+        ("num_rows", "values", "what", "fix"),
+        [
+            (15, {}, "fewer rows than a batch", "data.train_batch_size=15"),
+            (0, {}, "a data file has no rows (data.train_files)", "write it again"),
+            (47, {"trainer.total_training_steps": 11}, "the data end before", "trainer.total_epochs=6, or fewer steps"),
+            (47, {"trainer.total_training_steps": 10}, None, None),
+            (99, {"trainer.total_training_steps": 11, "data.train_max_samples": 33}, "the data end", "total_epochs=6"),
+        ],
+    )
+    def test_there_are_rows_for_every_step(self, problems, workplace, num_rows, values, what, fix):
+        write_data(workplace / "datasets/geo3k/train.parquet", num_rows)
+        found = problems(PAPER, values)
+        assert len(found) == (what is not None)
+        if what is not None:
+            assert found[0].startswith(what) and fix in found[0].splitlines()[-1]
+
+    def test_there_are_questions_to_hold_out(self, problems, workplace):
+        write_data(workplace / "datasets/geo3k/validation.parquet", 7)
         (problem,) = problems(PAPER, {})
-        assert "no reward is defined" in problem and "data_source mine in" in problem
+        assert "a held-out file has too few rows" in problem and "fix:      validation.num_questions=7" in problem
 
-    def test_remote_files_are_verls_to_check(self, problems):
-        assert problems(PAPER, {"data.train_files": "hdfs://x/train.parquet"}) == []
+    def test_held_out_files_say_which_split_they_are(self, problems, workplace):
+        write_data(workplace / "elsewhere.parquet")
+        (problem,) = problems(PAPER, {"data.val_files": ["elsewhere.parquet"]})
+        assert "named after their splits" in problem and "validation.splits=[elsewhere]" in problem
+
+    def test_remote_files_cannot_be_checked(self, problems):
+        (problem,) = problems(PAPER, {"data.train_files": "hdfs://x/train.parquet"})
+        assert problem.startswith("no such data file") and "a disk that all machines share" in problem

@@ -11,8 +11,12 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from tests.conftest import TRAINING
 from tests.e2e.conftest import Run, prepared
@@ -34,10 +38,12 @@ SWITCHES = {
     "opsd": ("teacher.ema_decay=0.5", "checkpoint.every=2"),
 }
 """What else takes the whole way through the system is switched on in one of the runs, each start-up being dear."""
+ON_OWN_DATA = "vaopd_rollout_only"
+"""The method that trains on rows as somebody else writes them, and shows the teacher images of other rows."""
 SMALLEST = (
     "data.train_batch_size=2",
     "dataset.num_train=16",
-    "validation.every=-1",
+    "validation.every=-1",  # but the last step
     "validation.before_train=false",
     "checkpoint.every=-1",
     "dump.every=3",
@@ -46,12 +52,36 @@ SMALLEST = (
     "collect.keep=3",
     f"trainer.total_training_steps={STEPS}",
 )
+FEW_QUESTIONS = ("validation.num_questions=2", "validation.n=1")
 BASE = (
     "method=base",
     "validation.before_train=true",
     "validation.splits=[validation,test_ood]",
     "validation.entropy=true",
 )
+
+
+def own_rows(path: Path) -> Path:
+    """Training data as somebody else writes them: image files of several modes beside the file, no index, no split."""
+    path.mkdir()
+    picture, turned = Image.new("RGB", (96, 60), "white"), Image.Exif()
+    picture.paste("black", (0, 0, 48, 30))
+    turned[0x0112] = 6
+    picture.rotate(90, expand=True).save(path / "turned.png", exif=turned)
+    picture.convert("P").save(path / "palette ü.png")
+    Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257).save(path / "deep.png")
+    names = ("turned.png", "palette ü.png", str(path / "deep.png"))
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": "<image>What is the perimeter?" if number else "What is 6 + 7?"}],
+            "images": [names[number % 3]] if number else [],
+            "data_source": "exact_match",
+            "reward_model": {"ground_truth": "13"},
+        }
+        for number in range(8)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), path / "train.parquet")
+    return path / "train.parquet"
 
 
 @dataclass
@@ -70,9 +100,11 @@ def session(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Run]) -> S
 
     root = tmp_path_factory.mktemp("methods")
     exported = export(runs["vaopd"].path, checkpoint="last", out=root / "exported", dtype="float32")
-    jobs = {name: (f"method={name}", *SWITCHES.get(name, ())) for name in TRAINED} | {
+    own = own_rows(root / "own data")
+    jobs = {name: (f"method={name}", *FEW_QUESTIONS, *SWITCHES.get(name, ())) for name in TRAINED} | {
         "base": (*BASE, f"student.path={exported}")
     }
+    jobs[ON_OWN_DATA] += (f"data.train_files={own}", "dataset.prompt_suffix=' Go on.'", "dataset.min_pixels=16384")
     runs = {
         name: prepared(root, *SMALLEST, f"run.name={name}", f"collect.path={root / 'responses'}", *overrides)
         for name, overrides in jobs.items()
@@ -129,7 +161,11 @@ def test_no_actor_outlives_its_run(session: Session) -> None:
 
 def test_all_methods_see_the_same_prompts(methods: dict[str, Run]) -> None:
     """In the third step; where prompts may be left out, no others."""
-    asked = {name: {row["question_id"] for row in methods[name].dump("train").to_pylist()} for name in TRAINED}
+    asked = {
+        name: {row["question_id"] for row in methods[name].dump("train").to_pylist()}
+        for name in TRAINED
+        if name != ON_OWN_DATA
+    }
     everything = asked["grpo"]
     assert len(everything) == 2
     for name, questions in asked.items():
@@ -202,3 +238,15 @@ def test_the_base_model_is_only_measured(methods: dict[str, Run]) -> None:
         sum(row["accuracy"] for row in rows if row["split"] == "validation") / 16
     )
     assert set(run.validations[0]["other_splits"]) == {"test_ood"}
+
+
+def test_rows_of_ones_own(methods: dict[str, Run]) -> None:
+    """The row's number is the question's id, and the suffix and the limit of pixels are in every prompt."""
+    rows = methods[ON_OWN_DATA].dump("train").to_pylist()
+    assert len(rows) >= 4 and {row["question_id"] for row in rows} <= {str(number) for number in range(8)}
+    for row in rows:
+        assert "Go on.<|im_end|>" in row["prompt"]
+        # 96 x 60 pixels become at least 16384, 256 to a token.
+        num_tokens = row["prompt"].count("<|image_pad|>")
+        assert num_tokens == 0 if row["question_id"] == "0" else 64 <= num_tokens <= 80
+    assert any("<|image_pad|>" in row["prompt"] for row in rows)

@@ -1,4 +1,4 @@
-"""verl's own loop ends where held-out accuracy no longer rises, and the last step is a validated and saved one.
+"""verl's own loop ends where held-out accuracy no longer rises, or the data end; the last step is validated and saved.
 
 Of all checkpoints the best and the newest are left.
 """
@@ -15,7 +15,7 @@ from verl.trainer.ppo.v1 import trainer_base
 from verl_vaopd.config import compose
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.runs.checkpoints import checkpoint_path, complete_steps
-from verl_vaopd.runs.events import EventLog
+from verl_vaopd.runs.events import EventLog, validations
 from verl_vaopd.trainer import trainer as trainer_module
 from verl_vaopd.trainer.trainer import DistillationTrainer
 from verl_vaopd.trainer.validation import Validated
@@ -33,7 +33,8 @@ class Steps(DistillationTrainer):
         self.checkpoints_dir = events.path.parent / "checkpoints"
         self.dump = SimpleNamespace(write=lambda *_: None)
         self.objective, self.val_dataset = Objective.from_config(config), range(4)
-        self.global_steps, self.total_training_steps, self.steps_per_epoch = 0, 12, 100
+        self.ending = "all steps"
+        self.global_steps, self.total_training_steps = 0, 12
         self.checkpoint_manager = SimpleNamespace(update_weights=lambda *_: None)
         self.trained: list[int] = []
 
@@ -65,6 +66,28 @@ def write_files(trainer: Steps) -> None:
     (path / "data.pt").write_bytes(b"x")
 
 
+@pytest.fixture
+def fitted(tmp_path, monkeypatch):
+    """fitted(*overrides, steps_per_epoch=100): a trainer that has been through verl's loop."""
+    for name in ("SkipManager", "Tracking", "ValidationGenerationsLogger", "DapoFilteredRewardTableLogger"):
+        stand_in = SimpleNamespace(init=lambda *_: None, set_step=lambda *_: None, log=lambda **_: None)
+        monkeypatch.setattr(trainer_base, name, stand_in if name == "SkipManager" else lambda *_, _s=stand_in, **__: _s)
+    monkeypatch.setattr(trainer_base.tq, "kv_clear", lambda **_: None)
+    monkeypatch.setattr(trainer_base.PPOTrainer, "_save_checkpoint", write_files)
+    monkeypatch.setattr(trainer_module, "write_samples", lambda *_: None)
+
+    def fit(*overrides, steps_per_epoch=100):
+        config = compose([*TINY, *SCHEDULE, f"run.dir={tmp_path}", *overrides])
+        with EventLog(tmp_path / "events.jsonl") as events:
+            trainer = Steps(config, events, [0.1, 0.3, 0.5, 0.4, 0.5, 0.9, 0.2])
+            trainer.steps_per_epoch = steps_per_epoch
+            trainer._set_last_step()
+            trainer.fit(agent_loop_manager=None)
+        return trainer
+
+    return fit
+
+
 @pytest.mark.parametrize(
     ("patience", "last_step", "best", "keep", "kept"),
     [
@@ -75,22 +98,30 @@ def write_files(trainer: Steps) -> None:
         (2, 8, 4, 1, [4, 8]),
     ],
 )
-def test_training_stops_with_the_patience(tmp_path, monkeypatch, patience, last_step, best, keep, kept):
+def test_training_stops_with_the_patience(fitted, patience, last_step, best, keep, kept):
     """Accuracies at steps 0, 2, ...: 4 is the best of the first five, and 10 better still."""
-    for name in ("SkipManager", "Tracking", "ValidationGenerationsLogger", "DapoFilteredRewardTableLogger"):
-        stand_in = SimpleNamespace(init=lambda *_: None, set_step=lambda *_: None, log=lambda **_: None)
-        monkeypatch.setattr(trainer_base, name, stand_in if name == "SkipManager" else lambda *_, _s=stand_in, **__: _s)
-    monkeypatch.setattr(trainer_base.tq, "kv_clear", lambda **_: None)
-    monkeypatch.setattr(trainer_base.PPOTrainer, "_save_checkpoint", write_files)
-    monkeypatch.setattr(trainer_module, "write_samples", lambda *_: None)
     keeping = [] if keep is None else [f"checkpoint.keep={keep}"]
-    config = compose([*TINY, *SCHEDULE, f"validation.patience={patience}", *keeping, f"run.dir={tmp_path}"])
-    with EventLog(tmp_path / "events.jsonl") as events:
-        trainer = Steps(config, events, [0.1, 0.3, 0.5, 0.4, 0.5, 0.9, 0.2])
-        trainer.fit(agent_loop_manager=None)
+    trainer = fitted(f"validation.patience={patience}", *keeping)
     assert trainer.trained == list(range(1, last_step + 1))
-    assert trainer.total_training_steps == last_step
+    assert trainer.total_training_steps == trainer.last_step == last_step
     assert checkpoint_path(trainer.checkpoints_dir, last_step).is_dir()
     assert (trainer.checkpoints_dir / "best").resolve().name == f"global_step_{best}"
     assert complete_steps(trainer.checkpoints_dir) == kept
-    assert ("stopped early" in events.path.read_text()) == (patience != "null")
+    told = f"stopped early at step {last_step}: no gain in {patience} checks"
+    assert trainer.ending == ("all steps" if patience == "null" else told)
+    assert ("stopped early" in trainer.events.path.read_text()) == (patience != "null")
+
+
+def test_data_that_end_early_end_a_training_that_is_validated_and_saved(fitted):
+    """Two epochs of 3 steps, though the configuration asks for 12 steps."""
+    trainer = fitted("trainer.total_epochs=2", "validation.every=4", "checkpoint.every=4", steps_per_epoch=3)
+    assert trainer.trained == list(range(1, 7)) and trainer.last_step == 6
+    assert [event["step"] for event in validations(trainer.events.path)] == [0, 4, 6]
+    assert checkpoint_path(trainer.checkpoints_dir, 6).is_dir()
+    assert trainer.ending == "the data ended at step 6 of 12" and trainer.ending in trainer.events.path.read_text()
+
+
+def test_the_last_step_is_validated_though_no_other_is(fitted):
+    trainer = fitted("validation.every=-1", "checkpoint.every=-1", "validation.before_train=false")
+    assert trainer.trained == list(range(1, 13))
+    assert [event["step"] for event in validations(trainer.events.path)] == [12]

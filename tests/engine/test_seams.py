@@ -68,6 +68,14 @@ METHODS: list[tuple[str, str, dict[str, str]]] = [
         },
     ),
     (
+        "verl.utils.dataset.rl_dataset:RLHFDataset",
+        "rollout/dataset.py, which stands in for it",
+        {
+            "__init__": "(self, data_files, tokenizer, config, processor=None, max_samples=-1)",
+            "process_multi_modal_info": "(messages, image_patch_size, config)",
+        },
+    ),
+    (
         "verl.trainer.ppo.v1.agent_loop_tq:AgentLoopManagerTQ",
         "rollout/agent_loop.py, trainer/main.py, trainer/validation.py",
         {

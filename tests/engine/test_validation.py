@@ -127,7 +127,7 @@ def validation_of(workplace: Workplace, objective: Objective, size: int = len(SP
     prompts = {
         "raw_prompt": np.array(["find AB"] * len(SPLITS), dtype=object),
         "index": np.arange(len(SPLITS)),
-        "extra_info": np.array([{"split": split} for split in SPLITS], dtype=object),
+        "split": np.array(SPLITS, dtype=object),
     }
     starts = range(0, len(SPLITS), size)
     parts = ("agent_loops", "replay_buffer", "checkpoint_manager", "student_group", "tokenizer")

@@ -14,11 +14,13 @@ import pytest
 from PIL import Image
 
 from tests.evaluation.published_rows import ROWS
-from verl_vaopd.evaluation.benchmark import ImagePart
+from verl_vaopd.evaluation.benchmark import ImagePart, Question
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
 from verl_vaopd.evaluation.formats.images import ImageBytes, ImageFile
 from verl_vaopd.evaluation.formats.values import as_list, as_mapping
 from verl_vaopd.evaluation.published import read_rows
+from verl_vaopd.evaluation.sources.endpoint import data_url
+from verl_vaopd.evaluation.sources.local_vllm import images_of
 
 IMAGE = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
@@ -368,3 +370,27 @@ def test_as_list(value, items):
 )
 def test_as_mapping(value, mapping):
     assert as_mapping(value) == mapping
+
+
+def test_evaluation_sees_what_training_sees(tmp_path):
+    """A photograph that lies on its side: right side up for vLLM here, and for a server that knows no EXIF."""
+    lying = Image.new("RGB", (6, 3), "red")
+    lying.paste("blue", (0, 0, 3, 3))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    lying.save(tmp_path / "lying.png", exif=exif)
+    upright = tmp_path / "upright.png"
+    Image.new("RGB", (3, 6), "red").save(upright)
+    part = ImagePart(ImageFile(tmp_path / "lying.png"))
+    assert part.image.size == (3, 6)
+    assert [part.image.getpixel((1, y)) for y in (0, 5)] == [(0, 0, 255), (255, 0, 0)]
+    sent = base64.b64decode(data_url(part).partition(",")[2])
+    assert Image.open(io.BytesIO(sent)).tobytes() == part.image.tobytes()
+    assert base64.b64decode(data_url(ImagePart(ImageFile(upright))).partition(",")[2]) == upright.read_bytes()
+
+
+def test_an_image_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "cut.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    question = Question("q7", (ImagePart(ImageFile(tmp_path / "cut.png")),), {}, "c")
+    with pytest.raises(ValueError, match=r"question q7: .*image"):
+        images_of(question)

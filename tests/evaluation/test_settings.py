@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from verl_vaopd.evaluation.benchmarks import PAPER
-from verl_vaopd.evaluation.settings import benchmark_names, defaults, out_directory, parse
+from verl_vaopd.config.schema import DatasetConfig
+from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
+from verl_vaopd.evaluation.settings import benchmark_names, benchmark_of, defaults, out_directory, parse
 
 
 def test_words_become_settings():
@@ -61,3 +62,12 @@ def test_a_run_is_named_after_what_answers():
 def test_all_defaults_are_told():
     lines = defaults().splitlines()
     assert {"n=8", "model=null", "judge.concurrency=16", "files.NAME=VALUE"} <= set(lines)
+
+
+def test_geo3k_ends_as_the_training_prompts_do():
+    fields = {"problem": "<image>Find x."}
+    asked = [
+        benchmark_of(parse(["model=m", *words]), "geo3k").prompt(fields) for words in ([], ["prompt_suffix=' Why?'"])
+    ]
+    assert asked == [f"<image>Find x.{DatasetConfig.prompt_suffix}", "<image>Find x. Why?"]
+    assert BENCHMARKS["geo3k"].prompt(fields) == asked[0]

@@ -1,14 +1,17 @@
-"""Prompt lengths predicted from image sizes equal what the processor makes."""
+"""Prompt lengths predicted from image sizes equal what the loader and the processor make."""
 
 from __future__ import annotations
 
 import io
-from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
+from verl_vaopd.data.rows import Row, RowError
 from verl_vaopd.platform import activate
+from verl_vaopd.rollout.prompt_lengths import Limits, PromptMeasure
+
+PRIVILEGE = {"reference": "extra_info.response", "template": " Answer: {reference}."}
 
 
 @pytest.fixture(scope="module")
@@ -19,49 +22,70 @@ def processor():
     return models.build_processor(models.build_tokenizer())
 
 
-def _row(text: str, *sizes: tuple[int, int]) -> dict:
+def row(text: str, *sizes: tuple[int, int], **extra_info: object) -> Row:
     images = []
     for size in sizes:
         buffer = io.BytesIO()
         Image.new("RGB", size, "white").save(buffer, "PNG")
-        images.append({"bytes": buffer.getvalue(), "path": None})
-    return {"prompt": [{"role": "user", "content": text}], "images": images}
+        images.append(buffer.getvalue())
+    parts = [*({"type": "image", "image": image} for image in images), {"type": "text", "text": text}]
+    message = {"role": "user", "content": parts if images else text}
+    return Row("0", [message], tuple(images), "exact_match", "7", extra_info)
 
 
-def _dataset(processor, rows: list[dict], limit: int = 10_000) -> SimpleNamespace:
-    return SimpleNamespace(
-        processor=processor,
-        prompt_key="prompt",
-        image_key="images",
-        apply_chat_template_kwargs={},
-        dataframe=rows,
-        max_prompt_length=limit,
-        original_data_files=["train.parquet"],
+def measure(processor, limit: int = 10_000, **options: object) -> PromptMeasure:
+    given = {"privilege": None, "pixels": {}, "template": {}, "max_privileged_length": 10_000, **options}
+    return PromptMeasure(Limits("unused", limit, **given), processor)
+
+
+@pytest.mark.parametrize("pixels", [{}, {"min_pixels": 65_536}, {"max_pixels": 9_216}, {"min_pixels": 4_096}])
+@pytest.mark.parametrize("sizes", [[(96, 96)], [(200, 64)], [(31, 500)], [(96, 96), (640, 480)], [(1, 1)], []])
+def test_length_is_that_of_the_processed_prompt(processor, sizes: list[tuple[int, int]], pixels) -> None:
+    from verl_vaopd.rollout.dataset import images_of
+
+    asked = row("What is the perimeter?", *sizes)
+    limits = {"min_pixels": None, "max_pixels": None, **pixels}
+    images = images_of(asked.messages, processor.image_processor.patch_size, limits)
+    text = processor.apply_chat_template(asked.messages, add_generation_prompt=True, tokenize=False)
+    expected = len(processor(text=[text], images=images or None, **pixels)["input_ids"][0])
+    assert measure(processor, pixels=pixels).length(asked, sizes) == expected
+    if pixels and sizes:
+        (width, height), area = images[0].size, images[0].width * images[0].height
+        assert pixels.get("min_pixels", 0) <= area <= pixels.get("max_pixels", area)
+        assert width % 16 == height % 16 == 0
+
+
+def test_a_prompt_that_is_too_long(processor) -> None:
+    short, long = row("Short?", (96, 96)), row("Long? " * 50, (96, 96))
+    length = measure(processor).length(short, [(96, 96)])
+    measure(processor, length)(short, [(96, 96)])
+    with pytest.raises(RowError, match=rf"too long: got \d+ tokens, images included, .*length={length}; raise it"):
+        measure(processor, length)(long, [(96, 96)])
+
+
+def test_a_placeholder_of_the_model_in_the_text(processor) -> None:
+    with pytest.raises(RowError, match=r"1 in the chat template's text for 0 images"):
+        measure(processor)(row("What is <|image_pad|>?"), [])
+
+
+def test_messages_that_the_chat_template_refuses(processor, monkeypatch) -> None:
+    monkeypatch.setattr(processor, "chat_template", "{{ raise_exception('no such role') }}")
+    with pytest.raises(RowError, match="refused by the chat template: got no such role"):
+        measure(processor)(row("Why?"), [])
+
+
+def test_limits_of_pixels_that_leave_no_size(processor) -> None:
+    with pytest.raises(RowError, match="no size is left"):
+        measure(processor, pixels={"max_pixels": 4_096})(row("Why?", (1_900, 10)), [(1_900, 10)])
+
+
+def test_a_reference_solution_is_there_and_has_room(processor) -> None:
+    asked = row("Why?", response="It is so")
+    needed = measure(processor, privilege=PRIVILEGE).length(asked, []) + len(
+        processor.tokenizer.encode(" Answer: It is so.", add_special_tokens=False)
     )
-
-
-@pytest.mark.parametrize("sizes", [[(96, 96)], [(200, 64)], [(31, 500)], [(96, 96), (640, 480)], []])
-def test_length_is_that_of_the_processed_prompt(processor, sizes: list[tuple[int, int]]) -> None:
-    from qwen_vl_utils import process_vision_info
-
-    from verl_vaopd.rollout.prompt_lengths import prompt_length
-
-    row = _row("<image>" * len(sizes) + "What is the perimeter?", *sizes)
-    parts = [{"type": "image", "image": Image.open(io.BytesIO(image["bytes"]))} for image in row["images"]]
-    messages = [{"role": "user", "content": [*parts, {"type": "text", "text": "What is the perimeter?"}]}]
-    images, _ = process_vision_info(messages, image_patch_size=processor.image_processor.patch_size)
-    text = processor.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
-    expected = len(processor(text=[text], images=images)["input_ids"][0])
-    assert prompt_length(_dataset(processor, [row]), row) == expected
-
-
-def test_overlong_prompts_are_an_error_that_counts_them(processor) -> None:
-    from verl_vaopd.rollout.prompt_lengths import prompt_length, require_prompts_fit
-
-    rows = [_row("<image>Short?", (96, 96)), _row("<image>" + "Long? " * 50, (96, 96))]
-    dataset = _dataset(processor, rows)
-    shorter = prompt_length(dataset, rows[0])
-    require_prompts_fit([dataset])
-    dataset.max_prompt_length = shorter
-    with pytest.raises(ValueError, match=r"max_prompt_length=\d+ tokens in train.parquet: 1 of 2"):
-        require_prompts_fit([dataset])
+    measure(processor, privilege=PRIVILEGE, max_privileged_length=needed)(asked, [])
+    with pytest.raises(RowError, match="too long a reference solution"):
+        measure(processor, privilege=PRIVILEGE, max_privileged_length=needed - 1)(asked, [])
+    with pytest.raises(RowError, match=r"extra_info.response: no reference solution: got nothing \(null\)"):
+        measure(processor, privilege=PRIVILEGE)(row("Why?"), [])

@@ -63,14 +63,14 @@ def rollout(cfg: DictConfig, row: dict[str, Any], agent_name: str, session_id: i
     """What verl's worker gets from an agent loop, by its own `_run_agent_loop`; its server answers with one token."""
     from verl.experimental.agent_loop.agent_loop import AgentLoopWorker
     from verl.utils.config import omega_conf_to_dataclass
-    from verl.utils.dataset.rl_dataset import RLHFDataset
+    from verl.utils.dataset.rl_dataset import get_dataset_class
 
     from verl_vaopd.rollout import replay
 
     class Worker(AgentLoopWorker):
         def __init__(self) -> None:
             model = omega_conf_to_dataclass(cfg.actor_rollout_ref.model)
-            self.config, self.dataset_cls, self.tools = cfg, RLHFDataset, []
+            self.config, self.dataset_cls, self.tools = cfg, get_dataset_class(cfg.data), []
             self.tokenizer, self.processor = model.tokenizer, model.processor
             self.hf_model_type = model.hf_config.model_type
             self.llm_client = replay.StandInServer([3])
@@ -115,16 +115,6 @@ def test_prompts_are_those_of_the_processor(cfg: DictConfig, training_prompts: A
         assert processor.tokenizer.decode(asked) == rendered
         assert asked.count(processor.image_token_id) == len(images)
         assert prompt.verification["ground_truth"] == row["reward_model"]["ground_truth"]
-
-
-def test_rows_must_be_numbered(cfg: DictConfig, tmp_path: Path) -> None:
-    from verl_vaopd.rollout.prompts import TrainingPrompts
-
-    table = pq.read_table(Path(cfg.dataset.root) / "train.parquet")
-    twice = tmp_path / "train.parquet"
-    pq.write_table(pa.concat_tables([table, table.slice(4, 1)]), twice)
-    with pytest.raises(ValueError, match=r"extra_info\.index=4 .*number the rows"):
-        TrainingPrompts(cfg, twice)
 
 
 # ---- verdicts

@@ -3,8 +3,11 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
 
@@ -15,11 +18,12 @@ from verl_vaopd.runs import run_dir
 def make_config(root, **changes):
     cfg = OmegaConf.create(
         {
-            "run": {"root": str(root), "name": None, "dir": "???", "seed": 3, "fresh": False},
+            "run": {"root": str(root), "name": None, "dir": "???", "seed": 3, "fresh": False, "changed_data": False},
             "method": {"name": "vaopd"},
             "student": {"name": "tiny", "path": "/models/student"},
             "teacher": {"name": "8b"},
-            "dataset": {"name": "tinygeo"},
+            "dataset": {"name": "mine"},
+            "data": {"train_files": "data/train.parquet", "val_files": ["data/validation.parquet"]},
             "vaopd": {"high_frac": 0.2},
             "trainer": {"default_local_dir": "${run.dir}/checkpoints", "experiment_name": "${run.name}"},
         }
@@ -36,15 +40,25 @@ def prepare(cfg):
     return run
 
 
+def write_rows(path, *images):
+    """A data file whose rows have one image each: bytes, or the name of a file beside it."""
+    items = [{"bytes": image if isinstance(image, bytes) else None, "path": str(image)} for image in images]
+    path.parent.mkdir(exist_ok=True)
+    pq.write_table(pa.table({"images": [[item] for item in items]}), path)
+
+
 @pytest.fixture
-def cfg(tmp_path):
+def cfg(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for split in ("train", "validation"):
+        write_rows(tmp_path / "data" / f"{split}.parquet", b"an image")
     return make_config(tmp_path)
 
 
 def test_the_name_says_recipes_seed_and_a_hash(cfg, tmp_path):
     path = run_dir.choose(cfg)
     assert path.parent == tmp_path
-    assert path.name == f"vaopd-tiny-8b-tinygeo-s3-{run_dir.fingerprint(cfg)[:8]}"
+    assert path.name == f"vaopd-tiny-8b-mine-s3-{run_dir.fingerprint(cfg)[:8]}"
     assert not path.exists()
 
 
@@ -53,7 +67,7 @@ def test_what_changes_the_result_changes_the_hash(cfg, tmp_path, change):
     assert run_dir.fingerprint(make_config(tmp_path, **change)) != run_dir.fingerprint(cfg)
 
 
-@pytest.mark.parametrize("change", [{"run__root": "/elsewhere"}, {"run__name": "mine"}, {"run__fresh": True}])
+@pytest.mark.parametrize("change", [{"run__root": "/elsewhere"}, {"run__name": "mine"}, {"run__changed_data": True}])
 def test_where_it_runs_does_not_change_the_hash(cfg, tmp_path, change):
     assert run_dir.fingerprint(make_config(tmp_path, **change)) == run_dir.fingerprint(cfg)
 
@@ -87,7 +101,7 @@ def test_fresh_never_resumes(cfg, tmp_path):
     assert not fresh.resumes
 
 
-def test_a_name_of_ones_own_resumes_its_configuration_and_refuses_another(tmp_path):
+def test_a_name_of_ones_own_resumes_its_configuration_and_refuses_another(cfg, tmp_path):
     assert prepare(make_config(tmp_path, run__name="mine")).path == tmp_path / "mine"
     assert prepare(make_config(tmp_path, run__name="mine")).resumes
     with pytest.raises(ValueError, match=r"vaopd\.high_frac: 0\.2 there, 0\.3 now") as error:
@@ -133,6 +147,26 @@ def test_a_resume_with_other_software_says_so(cfg, monkeypatch):
     monkeypatch.setattr(run_dir, "package_versions", lambda: versions)
     (change,) = prepare(cfg).changes
     assert change.startswith("verl: ") and change.endswith("0.0.1 now")
+
+
+def test_changed_data_are_refused_or_recorded(cfg, tmp_path):
+    held_out, image = Path("data/validation.parquet"), Path("data/figure.png")
+    image.write_bytes(b"as it was")
+    write_rows(held_out, "figure.png")
+    path = prepare(cfg).path
+    os.utime(held_out)  # copied anew: what counts is the content
+    assert prepare(cfg).changes == ()
+    image.write_bytes(b"another one")
+    write_rows(held_out, "figure.png")
+    with pytest.raises(ValueError, match=r"other data than it began with, in .*/validation\.parquet or the images"):
+        prepare(cfg)
+    goes_on = make_config(tmp_path, run__changed_data=True)
+    run = prepare(goes_on)
+    assert (run.path, run.resumes) == (path, True)
+    assert run.changes == (f"{held_out}: another content than at the start",)
+    recorded = [json.loads(line)["data"] for line in (path / "launches.jsonl").read_text().splitlines()]
+    assert [set(data) for data in recorded] == [{"data/train.parquet", str(held_out)}] * 3
+    assert recorded[0] == recorded[1] != recorded[2]
 
 
 def test_two_processes_never_train_in_one_directory(cfg):

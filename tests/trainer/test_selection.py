@@ -1,43 +1,20 @@
-"""Held-out questions of each split, DAPO's filter of prompts, early stopping."""
+"""Questions that are dumped, DAPO's filter of prompts, early stopping."""
 
 from types import SimpleNamespace
 
 import pytest
-from datasets import Dataset
 from omegaconf import OmegaConf
 
-from verl_vaopd.trainer.selection import (
-    dumped_questions,
-    informative_positions,
-    keep_first_of_each_split,
-    out_of_patience,
-)
-
-
-def held_out(*splits):
-    rows = [{"extra_info": {"split": split, "index": index}} for index, split in enumerate(splits)]
-    return SimpleNamespace(dataframe=Dataset.from_list(rows))
-
-
-def test_the_first_questions_of_each_split_are_kept():
-    dataset = held_out("validation", "validation", "validation", "test_ood", "test_ood")
-    keep_first_of_each_split(dataset, OmegaConf.create({"num_questions": 2}))
-    assert [row["index"] for row in dataset.dataframe["extra_info"]] == [0, 1, 3, 4]
+from verl_vaopd.trainer.selection import dumped_questions, informative_positions, out_of_patience
 
 
 def test_questions_of_the_first_split_are_dumped_whatever_the_batches():
-    dataset = held_out(*["validation"] * 8, *["test_ood"] * 4)
+    indices = {"validation": [str(number) for number in range(8)], "test_ood": ["8", "9"]}
+    dataset = SimpleNamespace(indices=indices.__getitem__)
     config = OmegaConf.create({"validation": {"splits": ["validation"]}, "dump": {"num_heldout_prompts": 3}})
     chosen = {seed: dumped_questions(dataset, OmegaConf.merge(config, {"run": {"seed": seed}})) for seed in (0, 1)}
     assert chosen[0] == sorted(chosen[0]) != chosen[1]
-    assert all(len(some) == 3 and {*some} <= {str(index) for index in range(8)} for some in chosen.values())
-
-
-def test_too_few_questions_are_an_error():
-    with pytest.raises(ValueError, match=r"test_ood has 1 questions, expected at least validation.num_questions=2"):
-        keep_first_of_each_split(
-            held_out("validation", "validation", "test_ood"), OmegaConf.create({"num_questions": 2})
-        )
+    assert all(len(some) == 3 and {*some} <= {*indices["validation"]} for some in chosen.values())
 
 
 def test_prompts_that_all_or_no_rollouts_solve_are_left_out():

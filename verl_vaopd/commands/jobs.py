@@ -12,6 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from verl_vaopd.rollout.row_check import require_rows
 from verl_vaopd.runs import run_dir
 from verl_vaopd.runs.run_dir import VERSIONS
 
@@ -119,7 +120,12 @@ def own_overrides(
 
 
 def compose_all(overrides_of: Mapping[str, Sequence[str]]) -> dict[str, DictConfig]:
-    """{part: checked configuration}. Raises ConfigError with every problem of every part, each problem once."""
+    """{part: checked configuration}, its data checked too.
+
+    Raises:
+        ConfigError: with every problem of every part, each problem once.
+        ValueError: rows of data files that cannot be used.
+    """
     from verl_vaopd.config import ConfigError, Problem, compose, validate
 
     configs = {}
@@ -138,6 +144,8 @@ def compose_all(overrides_of: Mapping[str, Sequence[str]]) -> dict[str, DictConf
                 for problem, parts in found.items()
             ]
         )
+    for cfg in configs.values():
+        require_rows(cfg)
     return configs
 
 

@@ -14,6 +14,7 @@ from verl_vaopd.commands.console import Console
 from verl_vaopd.commands.program import program, short
 from verl_vaopd.commands.room import require_room_for
 from verl_vaopd.config import cautions, compose, validate, with_default_groups
+from verl_vaopd.rollout.row_check import require_rows
 from verl_vaopd.runs import events, run_dir
 from verl_vaopd.runs.checkpoints import BEST, complete_steps
 
@@ -27,7 +28,7 @@ def train(overrides: Sequence[str], command_line: Sequence[str], print_only: boo
         print_only: print the resolved configuration and start nothing.
     Returns: exit code of supervisor.run.
     Raises:
-        ValueError: a configuration that cannot run, or a directory in use or of another run.
+        ValueError: a configuration or data that cannot be used, or a directory in use or of another run.
     """
     overrides = with_default_groups(overrides)
     cfg = compose(overrides)
@@ -35,6 +36,7 @@ def train(overrides: Sequence[str], command_line: Sequence[str], print_only: boo
         print(OmegaConf.to_yaml(run_dir.with_dir(cfg, run_dir.choose(cfg))), end="")
         return 0
     validate(cfg)
+    require_rows(cfg)
     require_room_for([(cfg, run_dir.choose(cfg))])
     run = run_dir.prepare(cfg, overrides, command_line)
     console = Console()
@@ -43,7 +45,7 @@ def train(overrides: Sequence[str], command_line: Sequence[str], print_only: boo
     for caution in cautions(cfg):
         console.print(f"warning: {caution}")
     for change in run.changes:
-        console.print(f"warning: this run began with other software: {change}")
+        console.print(f"warning: not as when this run began: {change}")
     try:
         code = supervisor.run(run, console)
     finally:

@@ -24,6 +24,12 @@ def needs_visual_advantage(cfg: DictConfig) -> bool:
     return cfg.loss.divergence is not None and weighting_from(cfg).needs_visual_advantage
 
 
+def pixel_limits(cfg: DictConfig) -> dict[str, int]:
+    """Arguments of the model's image processor: the data set's limits, without those that are null."""
+    limits = {name: cfg.dataset[name] for name in ("min_pixels", "max_pixels")}
+    return {name: value for name, value in limits.items() if value is not None}
+
+
 def register_resolvers() -> None:
     """Make them known to OmegaConf.
 
@@ -31,6 +37,7 @@ def register_resolvers() -> None:
     - `${vaopd_basename:/a/b}`: the last part of a path.
     - `${vaopd_sum:1,2}`, `${vaopd_product:1,2}`: the sum, the product.
     - `${vaopd_needs_visual_advantage:}`: see needs_visual_advantage.
+    - `${vaopd_pixel_limits:}`: see pixel_limits.
     - `${vaopd_requested_gpus:}`: see requested_gpus.
     - `${vaopd_split_files:ROOT,SPLITS}`: ROOT/SPLIT.parquet of every split of a list.
     - `${vaopd_trackers:file,tensorboard}`: these trackers of verl's, and wandb if the switch `wandb` is on.
@@ -42,6 +49,7 @@ def register_resolvers() -> None:
         "vaopd_product": lambda *numbers: math.prod(numbers),
         "vaopd_split_files": lambda root, splits: OmegaConf.create([f"{root}/{split}.parquet" for split in splits]),
         "vaopd_needs_visual_advantage": lambda *, _root_: needs_visual_advantage(_root_),
+        "vaopd_pixel_limits": lambda *, _root_: OmegaConf.create(pixel_limits(_root_)),
         "vaopd_requested_gpus": lambda *, _root_: requested_gpus(_root_),
         "vaopd_trackers": lambda *names, _root_: OmegaConf.create([*names, *(["wandb"] if _root_.wandb else [])]),
     }

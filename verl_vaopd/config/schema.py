@@ -35,6 +35,7 @@ class RunConfig:
         0.1, "A step or validation of which more rollouts fail than this share ends the run.", at_least=0, at_most=1
     )
     fresh: bool = option(False, "Start anew instead of resuming an interrupted run of the same configuration.")
+    changed_data: bool = option(False, "Resume although the data files are not those that the run began with.")
 
 
 @dataclass
@@ -123,7 +124,7 @@ class PrivilegeConfig:
     """On-policy self-distillation: the teacher reads a reference solution that the student does not see."""
 
     reference: str | None = option(
-        None, "Column of the data with the reference solution, such as `extra_info.response`; null: no privilege."
+        None, "Where a row has its reference solution: `reward_model.ground_truth` or `extra_info.NAME`; null: none."
     )
     template: str = option(
         "\n\nReference solution:\n{reference}\n\nSolve the problem in your own words.",
@@ -168,14 +169,15 @@ class TeacherConfig:
 
 @dataclass
 class DatasetConfig:
-    """Where the data are and how they were made. Options apply when the data set is prepared."""
+    """Where the data are, how they are read and, if code makes them, how they are made."""
 
     name: str = option(MISSING, "Its recipe.")
     root: str = option("datasets/${dataset.name}", "Directory with train.parquet and validation.parquet.")
     source: str | None = option(None, "Hugging Face id of the original; null for data made by code.")
     prompt_suffix: str = option(
         " Please reason step by step, and put your final answer within \\boxed{}.",
-        "Appended to each question. The paper does not print its prompt; this is the one of Qwen's model cards.",
+        "Appended to each question that does not end in it. The paper does not print its prompt; this is the one of "
+        "Qwen's model cards.",
     )
     solution: str = option(
         "reward_model.ground_truth",
@@ -183,14 +185,16 @@ class DatasetConfig:
     )
     min_pixels: int | None = option(
         262_144,
-        "Smaller images are enlarged to about this many pixels; null: left alone. The release's value: 256 tokens.",
+        "Smaller images are enlarged to about this many pixels; null: as the model's processor has it. The release's "
+        "value: 256 tokens.",
         unit="pixel",
         at_least=1,
         nullable=True,
     )
     max_pixels: int | None = option(
         4_194_304,
-        "Larger images are reduced to about this many pixels; null: left alone. The release's value: 4096 tokens.",
+        "Larger images are reduced to about this many pixels; null: as the model's processor has it. The release's "
+        "value: 4096 tokens.",
         unit="pixel",
         at_least=1,
         nullable=True,

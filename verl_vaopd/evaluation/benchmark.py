@@ -19,7 +19,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -51,14 +50,10 @@ class ImagePart:
 
     @cached_property
     def image(self) -> "Image.Image":
-        """RGB; transparent pixels show white, as on the page they were made for."""
-        from PIL import Image
+        """As image_files.load_image, which also says when it raises ValueError."""
+        from verl_vaopd.image_files import load_image
 
-        with Image.open(BytesIO(self.encoded())) as opened:
-            if not opened.has_transparency_data:
-                return opened.convert("RGB")
-            layered = opened.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", layered.size, "white"), layered).convert("RGB")
+        return load_image(self.encoded())
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,6 @@ from tqdm import tqdm
 from verl_vaopd.config.checks.weights import require_whole_weights
 from verl_vaopd.evaluation import questions, scoring
 from verl_vaopd.evaluation.benchmark import Benchmark
-from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.chat_client import ChatClient, require_endpoint
 from verl_vaopd.evaluation.judge import CachedJudge
 from verl_vaopd.evaluation.questions import QuestionSet
@@ -80,10 +79,12 @@ def _sample(
     settings: DictConfig, paths: Mapping[str, Path], out: Path, model: Model, imported: ImportedSource | None
 ) -> int:
     """Sample what is missing of all benchmarks, in one stream; returns how many responses failed."""
-    asked = {name: _asked(settings, BENCHMARKS[name], path) for name, path in paths.items()}
+    asked = {name: _asked(settings, benchmark_of(settings, name), path) for name, path in paths.items()}
     with ExitStack() as stack:
         parts = {
-            name: stack.enter_context(_opened(settings, BENCHMARKS[name], path, asked[name], out / name, model))
+            name: stack.enter_context(
+                _opened(settings, benchmark_of(settings, name), path, asked[name], out / name, model)
+            )
             for name, path in paths.items()
         }
         wanted = sum(part.num_questions * settings.n for part in parts.values())
@@ -252,7 +253,7 @@ def _exported(run: Path) -> Path:
 
 
 def _imported(settings: DictConfig, paths: Mapping[str, Path]) -> ImportedSource:
-    ids = {name: questions.question_ids(BENCHMARKS[name], path) for name, path in paths.items()}
+    ids = {name: questions.question_ids(benchmark_of(settings, name), path) for name, path in paths.items()}
     return ImportedSource(Path(settings.responses).expanduser(), ids)
 
 

@@ -54,6 +54,9 @@ class Settings:
         "With protocol=official: guess where the official parser does (MMMU; AI2D and MMStar behind a judge), seeded.",
     )
     grouping: str = option("official", "Of HallusionBench: official, or vlmevalkit.")
+    prompt_suffix: str = option(
+        DatasetConfig.prompt_suffix, "Of geo3k: appended to each problem; that of the training (dataset.prompt_suffix)."
+    )
     n: int | None = option(8, "Samples per question; with responses=, as many as the file has of each.", at_least=1)
     temperature: float = option(1.0, "Of sampling; 0 is greedy.", at_least=0)
     top_p: float = option(1.0, "Of sampling.", above=0, at_most=1)

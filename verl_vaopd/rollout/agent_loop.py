@@ -42,7 +42,7 @@ _prompt_cache: contextvars.ContextVar[dict[str, dict[str, Any]]] = contextvars.C
 class View:
     """One kind of corruption with its options: what `view` and `papo.view` of the configuration describe."""
 
-    def __init__(self, options: DictConfig, run_seed: int, files: dict[str, str]):
+    def __init__(self, options: DictConfig, run_seed: int, files: dict[str, Any]):
         self.kind = options.kind
         self.options = {name: options[name] for name in degradation_options(options.kind)}
         self.run_seed = run_seed
@@ -74,7 +74,7 @@ class ViewAgentLoopWorker(_Base):
         self.degraded_view = View(config.view, config.run.seed, files)
         objective = self.objective = Objective.from_config(config)
         self.masked_view = View(config.papo.view, config.run.seed, files) if objective.needs_masked_view else None
-        self.privilege = config.privilege if objective.privileged else None
+        self.privilege: DictConfig | None = config.privilege if objective.privileged else None
         self.stored = stored_responses(config.collect.path) if objective.stored_responses else None
         self.failures: Counter[str] = Counter()
 
@@ -131,7 +131,7 @@ class ViewAgentLoopWorker(_Base):
         if self.masked_view is not None and not validate:
             kwargs[fields.MASKED_INPUTS] = self._view_inputs(final, self.masked_view, prompt)
         if self.privilege is not None and not validate:
-            kwargs[fields.PRIVILEGED_INPUTS] = self._privileged_inputs(final, kwargs)
+            kwargs[fields.PRIVILEGED_INPUTS] = self._privileged_inputs(final, kwargs, self.privilege)
         await super()._agent_loop_postprocess(output, validate, **kwargs)
 
     def _view_inputs(self, output: AgentLoopOutput, view: View, prompt: dict[str, Any]) -> dict[str, Any]:
@@ -152,10 +152,12 @@ class ViewAgentLoopWorker(_Base):
         # Computing positions has taken out what only they need (mm_token_type_ids).
         return {**inputs, fields.POSITION_IDS: position_ids}
 
-    def _privileged_inputs(self, output: AgentLoopOutput, sample: dict[str, Any]) -> dict[str, torch.Tensor]:
+    def _privileged_inputs(
+        self, output: AgentLoopOutput, sample: dict[str, Any], privilege: DictConfig
+    ) -> dict[str, torch.Tensor]:
         """Token and position ids of the same response after a prompt with the reference solution."""
         limit = self.config.data.max_prompt_length + self.config.data.max_response_length
-        prompt_ids = privileged_prompt(output.prompt_ids, sample, self.privilege, self.tokenizer, limit)
+        prompt_ids = privileged_prompt(output.prompt_ids, sample, privilege, self.tokenizer, limit)
         input_ids = torch.tensor([*prompt_ids, *output.response_ids])
         inputs = super()._compute_multi_modal_inputs(output, input_ids)
         return {fields.INPUT_IDS: input_ids, fields.POSITION_IDS: self._positions(input_ids, inputs)}

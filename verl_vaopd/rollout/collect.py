@@ -26,6 +26,7 @@ from verl_vaopd.platform import use_cpu, verify_registration
 from verl_vaopd.platform.temporary import own_temporary_files
 from verl_vaopd.platform.vllm_engine import cpu_engine_options, forget, request_seed, start_engine
 from verl_vaopd.provenance import package_versions, source_version
+from verl_vaopd.rollout.row_check import require_made_rows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -75,6 +76,7 @@ def collect(cfg: DictConfig) -> Path:
     require_collection(Path(cfg.collect.path).expanduser())
     use_cpu(cfg.trainer.device == "cpu")
     generate(cfg)
+    require_made_rows(cfg)
     train_file = Path(cfg.dataset.root).expanduser() / TRAIN_FILE
     directory = Path(cfg.collect.path).expanduser()
     provenance = {

@@ -3,16 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig
-from transformers import PreTrainedTokenizerBase
+from verl_vaopd.data.rows import Row, RowError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+
+def reference_tokens(
+    row: Row | Mapping[str, Any], options: Mapping[str, str], tokenizer: PreTrainedTokenizerBase
+) -> list[int]:
+    """`options.template` with a row's reference solution in it, as token ids.
+
+    Args:
+        row: of the data; `options.reference` names where in it the reference solution stands, with dots between the
+            levels.
+        options: `privilege` of the configuration.
+    Raises:
+        RowError: the row has no reference solution.
+    """
+    column = options["reference"]
+    found: Any = row
+    if isinstance(row, Row):
+        found = {"extra_info": row.extra_info, "reward_model": {"ground_truth": row.ground_truth}}
+    for name in column.split("."):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    if not isinstance(found, str) or not found.strip():
+        fix = "set privilege.reference to the column of extra_info that has it, or leave the row out"
+        raise RowError(column, "no reference solution", found, "text", fix)
+    return tokenizer.encode(options["template"].replace("{reference}", found), add_special_tokens=False)
 
 
 def privileged_prompt(
     prompt_ids: Sequence[int],
     sample: Mapping[str, Any],
-    options: DictConfig,
+    options: Mapping[str, str],
     tokenizer: PreTrainedTokenizerBase,
     max_length: int,
 ) -> list[int]:
@@ -22,29 +48,19 @@ def privileged_prompt(
 
     Args:
         prompt_ids: whole prompt, chat template and generation prompt included.
-        sample: the row of the data; `options.reference` names where in it the reference solution stands, with dots
-            between the levels.
-        options: `privilege` of the configuration.
+        sample, options: as reference_tokens.
         tokenizer: its end token closes a message, as in Qwen's chat template.
         max_length: in tokens.
     Raises:
         ValueError: the row has no reference solution, no message ends in the prompt, or the result is too long.
     """
-    reference: Any = sample
-    for name in options.reference.split("."):
-        reference = reference.get(name) if isinstance(reference, Mapping) else None
-    if not isinstance(reference, str) or not reference.strip():
-        raise ValueError(
-            f"the row {sample.get('index')} has no reference solution: got {reference!r} in column "
-            f"{options.reference}, expected text; set privilege.reference to the column that has it"
-        )
+    inserted = reference_tokens(sample, options, tokenizer)
     ends = [place for place, token in enumerate(prompt_ids) if token == tokenizer.eos_token_id]
     if not ends:
         raise ValueError(
             f"no message of the prompt ends with the end token {tokenizer.eos_token!r}: the reference solution has no "
             "place; expected a chat template that closes messages with it, as Qwen's does"
         )
-    inserted = tokenizer.encode(options.template.format(reference=reference), add_special_tokens=False)
     result = [*prompt_ids[: ends[-1]], *inserted, *prompt_ids[ends[-1] :]]
     if len(result) > max_length:
         raise ValueError(

@@ -1,77 +1,159 @@
 """Overlong prompts are an error before training starts: they are neither cut through image tokens nor dropped.
 
 verl's agent loop refuses a multimodal prompt that is too long, which would lose the prompt in the middle of a run. Here
-every prompt is measured first. No pixel is touched: how many tokens an image becomes follows from its size.
+every prompt is measured by the check of the rows. How many tokens an image becomes follows from its size.
+transformers is imported where a prompt is measured: the commands that have it done import this module.
 """
 
 from __future__ import annotations
 
-import io
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from omegaconf import DictConfig
-from PIL import Image
-from qwen_vl_utils.vision_process import smart_resize
-from verl.utils.dataset.rl_dataset import RLHFDataset
+from omegaconf import DictConfig, OmegaConf
 
+from verl_vaopd.data.rows import Row, RowError, Verbatim
 from verl_vaopd.data.stored import stored_responses
+from verl_vaopd.platform import activate
+from verl_vaopd.rollout.privilege import reference_tokens
 
-IMAGE_MARK = "<image>"
 
+@dataclass(frozen=True)
+class Limits:
+    """What measures prompts, and how long they may be: what a checking process is sent.
 
-def require_prompts_fit(datasets: Sequence[RLHFDataset]) -> None:
-    """Check that every prompt has at most `data.max_prompt_length` tokens, images included.
-
-    Raises:
-        ValueError: naming the files, how many of their prompts are too long, and the longest.
+    Attributes:
+        student: path of the model whose processor and chat template make the prompts.
+        max_length: data.max_prompt_length, in tokens.
+        max_privileged_length: of a prompt with a reference solution in it.
+        privilege: `privilege` of the configuration; None where no teacher reads a reference.
+        pixels: min_pixels and max_pixels of the data set, without those that are null.
+        template: arguments of the chat template.
     """
-    problems = []
-    for dataset in datasets:
-        lengths = [prompt_length(dataset, row) for row in dataset.dataframe]
-        num_long = sum(length > dataset.max_prompt_length for length in lengths)
-        if num_long:
-            problems.append(
-                f"{dataset.original_data_files[0]}: {num_long} of {len(lengths)}, the longest has {max(lengths)}"
-            )
-    if problems:
-        raise ValueError(
-            f"prompts of more than data.max_prompt_length={datasets[0].max_prompt_length} tokens in "
-            f"{'; '.join(problems)}. Prepare the data set with fewer image pixels (dataset.max_pixels), or raise "
-            "data.max_prompt_length."
+
+    student: str
+    max_length: int
+    max_privileged_length: int
+    privilege: dict[str, str] | None
+    pixels: dict[str, int]
+    template: dict[str, Any]
+
+    @classmethod
+    def from_config(cls, config: DictConfig, privileged: bool) -> Limits:
+        """Of a job's configuration; privileged: whether the teacher reads a reference solution of these prompts."""
+        data = config.data
+        return cls(
+            student=config.student.path,
+            max_length=data.max_prompt_length,
+            max_privileged_length=data.max_prompt_length + data.max_response_length,
+            privilege=OmegaConf.to_container(config.privilege) if privileged else None,
+            pixels=OmegaConf.to_container(data.mm_processor_kwargs, resolve=True),
+            template=OmegaConf.to_container(data.apply_chat_template_kwargs),
         )
 
+    def measure(self) -> PromptMeasure:
+        """What checks prompts against these limits. Raises ValueError if the student has no processor."""
+        activate()
+        from transformers import AutoProcessor
 
-def prompt_length(dataset: RLHFDataset, row: Mapping[str, Any]) -> int:
-    """Tokens of one prompt as the agent loop builds it: chat template, text, and every image's visual tokens."""
-    processor = dataset.processor
-    messages = [{"role": message["role"], "content": _parts(message["content"])} for message in row[dataset.prompt_key]]
-    text = processor.apply_chat_template(
-        messages, add_generation_prompt=True, tokenize=False, **dataset.apply_chat_template_kwargs
-    )
-    images = row.get(dataset.image_key) or []
-    # The rendered text holds one placeholder token per image.
-    return len(processor.tokenizer(text, add_special_tokens=False)["input_ids"]) + sum(
-        _visual_tokens(processor.image_processor, image) - 1 for image in images
-    )
-
-
-def _parts(content: str) -> list[dict[str, str]]:
-    texts = content.split(IMAGE_MARK)
-    parts: list[dict[str, str]] = []
-    for number, text in enumerate(texts):
-        parts += [{"type": "image"}] if number else []
-        parts += [{"type": "text", "text": text}] if text else []
-    return parts
+        try:
+            return PromptMeasure(self, AutoProcessor.from_pretrained(self.student))
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"student.path: got {self.student}, whose processor cannot be loaded; expected a Hugging Face id or a "
+                f"directory with a model's processor and tokenizer; correct it ({' '.join(str(error).split())})"
+            ) from None
 
 
-def _visual_tokens(image_processor: Any, image: Any) -> int:
-    if isinstance(image, Mapping):
-        image = Image.open(io.BytesIO(image["bytes"]) if image.get("bytes") else image["path"])
-    merge = image_processor.merge_size
-    # The agent loop's loader (qwen_vl_utils) resizes first, then the image processor does.
-    height, width = smart_resize(image.height, image.width, factor=image_processor.patch_size * merge)
-    return image_processor.get_number_of_image_patches(height, width, {}) // merge**2
+class PromptMeasure:
+    """Raises RowError for a prompt that has no room, called with a row and the (width, height) of its images."""
+
+    def __init__(self, limits: Limits, processor: Any) -> None:
+        self._limits, self._processor = limits, processor
+
+    def __call__(self, row: Row, sizes: Sequence[tuple[int, int]]) -> None:
+        """See the class."""
+        limits, length = self._limits, self.length(row, sizes)
+        if length > limits.max_length:
+            error = RowError(
+                "prompt",
+                "too long",
+                Verbatim(f"{length} tokens, images included"),
+                f"at most data.max_prompt_length={limits.max_length}",
+                "raise it to that of the longest prompt" + (", or lower dataset.max_pixels" if sizes else ""),
+            )
+            error.num_tokens = length
+            raise error
+        if limits.privilege is None:
+            return
+        column = limits.privilege["reference"]
+        inserted = reference_tokens(row, limits.privilege, self._processor.tokenizer)
+        if length + len(inserted) > limits.max_privileged_length:
+            raise RowError(
+                column,
+                "too long a reference solution",
+                Verbatim(f"{length} + {len(inserted)} tokens with the prompt"),
+                f"at most data.max_prompt_length + data.max_response_length = {limits.max_privileged_length}",
+                "raise one of them",
+            )
+
+    def length(self, row: Row, sizes: Sequence[tuple[int, int]]) -> int:
+        """Tokens of one prompt as the agent loop builds it: chat template, text, and every image's visual tokens."""
+        text = self._rendered([_without_bytes(message) for message in row.messages])
+        num_places = text.count(self._processor.image_token)
+        if num_places != len(sizes):
+            raise RowError(
+                "prompt",
+                "not as many places for images as images",
+                Verbatim(f"{num_places} in the chat template's text for {len(sizes)} images"),
+                "one for each image",
+                f"take {self._processor.image_token} out of the text",
+            )
+        # The rendered text holds one placeholder token per image.
+        return len(self._processor.tokenizer(text, add_special_tokens=False)["input_ids"]) + sum(
+            self._visual_tokens(place, *size) - 1 for place, size in enumerate(sizes)
+        )
+
+    def _rendered(self, messages: list[dict[str, Any]]) -> str:
+        from jinja2 import TemplateError
+
+        try:
+            return self._processor.apply_chat_template(
+                messages, add_generation_prompt=True, tokenize=False, **self._limits.template
+            )
+        except TemplateError as error:
+            got, expected = Verbatim(error), "messages that the student's chat template takes"
+            raise RowError("prompt", "refused by the chat template", got, expected, "change their roles") from None
+
+    def _visual_tokens(self, place: int, width: int, height: int) -> int:
+        from qwen_vl_utils.vision_process import smart_resize
+
+        image_processor, pixels = self._processor.image_processor, self._limits.pixels
+        merge = image_processor.merge_size
+        # The agent loop's loader (qwen_vl_utils) resizes first, then the image processor does.
+        height, width = smart_resize(height, width, factor=image_processor.patch_size * merge, **loader_limits(pixels))
+        if min(height, width) < 1:
+            got = Verbatim(f"{width} x {height} after resizing")
+            raise RowError(f"images[{place}]", "no size is left", got, "at least 1 pixel", "raise dataset.max_pixels")
+        return image_processor.get_number_of_image_patches(height, width, pixels) // merge**2
+
+
+def loader_limits(pixels: Mapping[str, int]) -> dict[str, float]:
+    """What qwen_vl_utils, which resizes first, is given for min_pixels and max_pixels.
+
+    Its own limits where neither is given; a single one must not contradict its default for the other.
+    """
+    return {"min_pixels": 0, "max_pixels": math.inf, **pixels} if pixels else {}
+
+
+def _without_bytes(message: Mapping[str, Any]) -> dict[str, Any]:
+    """A message as chat templates take it; they only ask where an image is."""
+    content = message["content"]
+    if isinstance(content, str):
+        return dict(message)
+    return {**message, "content": [{"type": "image"} if part["type"] == "image" else part for part in content]}
 
 
 def require_responses_fit(config: DictConfig) -> None:

@@ -7,7 +7,6 @@ template, processor and image preprocessing token for token.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,6 @@ from verl.trainer.ppo.utils import create_rl_dataset
 from verl.utils.config import omega_conf_to_dataclass
 from verl.workers.rollout.utils import qwen2_5_vl_dedup_image_tokens
 
-from verl_vaopd.rollout.prompt_lengths import require_prompts_fit
 from verl_vaopd.rollout.replay import StandInServer
 
 
@@ -29,7 +27,7 @@ class Prompt:
     """One training prompt, and what its answers are verified with."""
 
     index: str
-    """`extra_info.index` of the training file."""
+    """Of the row in the training file."""
     token_ids: list[int]
     """With one placeholder per visual token, as training sees them."""
     engine_input: dict[str, Any]
@@ -43,9 +41,7 @@ class TrainingPrompts:
 
     Args:
         cfg: the job's configuration.
-        train_file: parquet in verl's format.
-    Raises:
-        ValueError: if a prompt has no `extra_info.index` of its own, or is longer than data.max_prompt_length.
+        train_file: parquet, whose rows have been checked.
     """
 
     def __init__(self, cfg: DictConfig, train_file: Path) -> None:
@@ -53,14 +49,6 @@ class TrainingPrompts:
         self._model = omega_conf_to_dataclass(cfg.actor_rollout_ref.model)
         self.tokenizer = self._model.tokenizer
         self.dataset = create_rl_dataset(str(train_file), cfg.data, self.tokenizer, self._model.processor)
-        counts = Counter(info.get("index") for info in self.dataset.dataframe["extra_info"])
-        not_own = [index for index, count in counts.items() if index is None or count > 1]
-        if not_own:
-            raise ValueError(
-                f"{train_file}: got extra_info.index={not_own[0]} in a row or more, expected another index in every "
-                "row: responses are stored by it; number the rows"
-            )
-        require_prompts_fit([self.dataset])
 
     def __len__(self) -> int:
         return len(self.dataset)

@@ -1,12 +1,12 @@
 """The run directory: its name, what describes the run in it, and the lock that keeps a second process out.
 
 The name follows from the recipes, the seed and a hash of the resolved configuration, so that the same command finds its
-unfinished run and resumes it. Where the run lives (`run.name`, `root`, `dir`, `fresh`) is no part of the hash. No torch
-is imported.
+unfinished run and resumes it. Where the run lives (`run.name`, `root`, `dir`, `fresh`, `changed_data`) is no part of
+the hash. No torch is imported.
 
     config.yaml       the resolved configuration, run.dir included
     overrides.txt     the overrides of the command line, one per line
-    versions.json     versions, seed, commit, command line and hardware of the first launch
+    versions.json     versions, seed, commit, data, command line and hardware of the first launch
     launches.jsonl    the same record for every launch
     events.jsonl      see events.py
     train.log         everything the training process and its libraries print
@@ -32,6 +32,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 import verl_vaopd
+from verl_vaopd.data.files import contents
 from verl_vaopd.disk import told_if_full
 from verl_vaopd.files import write_text
 from verl_vaopd.provenance import hardware, package_versions, source_version
@@ -40,7 +41,7 @@ CONFIG, OVERRIDES, VERSIONS, LAUNCHES = "config.yaml", "overrides.txt", "version
 LOG, FINISHED, CHECKPOINTS = "train.log", "finished.json", "checkpoints"
 _LOCK = "lock"
 
-_WHEREABOUTS = {"name": "RUN", "root": "RUNS", "dir": "RUN_DIR", "fresh": False}
+_WHEREABOUTS = {"name": "RUN", "root": "RUNS", "dir": "RUN_DIR", "fresh": False, "changed_data": False}
 RECIPE_GROUPS = ("method", "student", "teacher", "dataset")
 
 
@@ -51,7 +52,7 @@ class RunDir:
     Attributes:
         path: absolute.
         resumes: whether an earlier launch was here.
-        changes: what is installed or checked out otherwise than at the first launch, one line each.
+        changes: what is otherwise than at the first launch: software, and with run.changed_data data; one line each.
         lock: open file descriptor; the lock ends when every process closed it.
     """
 
@@ -99,8 +100,8 @@ def prepare(cfg: DictConfig, overrides: Sequence[str], command: Sequence[str]) -
         cfg: composed and validated configuration.
         overrides: as given by the user.
         command: the whole command line.
-    Raises ValueError when another process holds the directory, when it belongs to another configuration, or when it is
-    no run directory.
+    Raises ValueError when another process holds the directory, when it belongs to another configuration or to other
+    data (which run.changed_data allows), or when it is no run directory.
     """
     path = choose(cfg)
     require_ours(path)
@@ -127,7 +128,11 @@ def _prepare(cfg: DictConfig, path: Path, overrides: Sequence[str], command: Seq
         if first["config_sha256"] != record["config_sha256"]:
             os.close(lock)
             raise ValueError(_other_configuration(cfg, path))
-        changes = _changes(first, record)
+        changed_files = _changed_files(first, record)
+        if changed_files and not cfg.run.changed_data:
+            os.close(lock)
+            raise ValueError(_other_data(changed_files, path))
+        changes = (*_changes(first, record), *(f"{file}: another content than at the start" for file in changed_files))
     else:
         write_text(path / VERSIONS, json.dumps(record, indent=2) + "\n")
         write_text(path / OVERRIDES, "".join(f"{override}\n" for override in overrides))
@@ -165,6 +170,7 @@ def describe(cfg: DictConfig, command: Sequence[str]) -> dict[str, Any]:
         "command": shlex.join(command),
         "config_sha256": fingerprint(cfg),
         "seed": cfg.run.seed,
+        "data": contents(cfg),
         "source": source_version(),
         "python": platform.python_version(),
         "packages": package_versions(),
@@ -233,6 +239,19 @@ def _other_configuration(cfg: DictConfig, path: Path) -> str:
             "to resume it, or a new name, or run.fresh=true",
             *lines,
         ]
+    )
+
+
+def _changed_files(first: dict[str, Any], now: dict[str, Any]) -> list[str]:
+    """Data files whose content, or whose images, are not what they were; launches of older versions did not say."""
+    return [file for file, content in now["data"].items() if first.get("data", now["data"])[file] != content]
+
+
+def _other_data(files: Sequence[str], path: Path) -> str:
+    return (
+        f"run in {path}: got other data than it began with, in {', '.join(files)} or the images named there; expected "
+        "the same content; bring it back, start anew with run.fresh=true, or go on with the changed data: "
+        "run.changed_data=true, which is recorded in launches.jsonl"
     )
 
 

@@ -29,6 +29,7 @@ from verl_vaopd.data.generated import GENERATED, generate
 from verl_vaopd.data.stored import is_collected
 from verl_vaopd.disk import DiskFull, told_if_full
 from verl_vaopd.platform import prepare_environment, use_cpu, verify_registration
+from verl_vaopd.rollout.row_check import require_made_rows
 from verl_vaopd.runs.causes import cause_in, short_cause
 from verl_vaopd.runs.checkpoints import BEST
 from verl_vaopd.runs.events import FILE_NAME as EVENTS
@@ -145,12 +146,13 @@ def set_environment(config: DictConfig, run_dir: Path) -> None:
 
 
 def prepare(job: Job) -> None:
-    """Generate what code makes, and collect stored responses. Other data sets must be there: the launcher checked."""
+    """Generate what code makes, check it, and collect stored responses. The launcher has checked all other data."""
     config = job.config
     with EventLog(job.run_dir / EVENTS) as events:
         if config.dataset.name in GENERATED:
             events.write("phase", name=f"generating {config.dataset.name}")
             generate(config)
+            require_made_rows(config)
         if Objective.from_config(config).stored_responses and not is_collected(config):
             events.write("phase", name=f"collecting responses of the teacher in {config.collect.path}")
             # A process of its own: vLLM gives the accelerator's memory back only by ending.
@@ -204,9 +206,12 @@ def train(job: Job) -> None:
             tq.close()
             release(trainer)
         best = job.run_dir / "checkpoints" / BEST
-        # Without training there was no step.
-        last_step = 0 if config.trainer.val_only else trainer.total_training_steps
-        mark_finished(job.run_dir, last_step=last_step, best=best.resolve().name if best.exists() else None)
+        mark_finished(
+            job.run_dir,
+            last_step=trainer.last_step,
+            ended_by="validation only" if config.trainer.val_only else trainer.ending,
+            best=best.resolve().name if best.exists() else None,
+        )
         events.write("finished")
 
 

@@ -1,6 +1,4 @@
-"""Which prompts and questions count: held-out questions of each split and those whose tokens are dumped, DAPO's filter
-of prompts, early stopping.
-"""
+"""Which questions are dumped, which prompts count, and for how long: DAPO's filter of prompts, early stopping."""
 
 from __future__ import annotations
 
@@ -13,38 +11,14 @@ from omegaconf import DictConfig
 from verl_vaopd.runs.token_dump import fixed_subset
 
 
-def keep_first_of_each_split(dataset: Any, options: DictConfig) -> None:
-    """Cut verl's validation data set to the first `validation.num_questions` questions of every split, in place.
-
-    Args:
-        dataset: verl's RLHFDataset over all files of `validation.splits`, one after the other.
-        options: `validation` of the configuration.
-    Raises:
-        ValueError: a split has fewer questions.
-    """
-    splits = [row["split"] for row in dataset.dataframe["extra_info"]]
-    places: dict[str, list[int]] = defaultdict(list)
-    for place, split in enumerate(splits):
-        places[split].append(place)
-    for split, found in places.items():
-        if len(found) < options.num_questions:
-            raise ValueError(
-                f"the held-out split {split} has {len(found)} questions, expected at least "
-                f"validation.num_questions={options.num_questions}; lower it, or prepare more data"
-            )
-    kept = sorted(place for found in places.values() for place in found[: options.num_questions])
-    dataset.dataframe = dataset.dataframe.select(kept)
-
-
 def dumped_questions(dataset: Any, config: DictConfig) -> list[str]:
     """Held-out questions of the first split whose tokens every validation dumps, in the order of the data set.
 
     Args:
-        dataset: as keep_first_of_each_split leaves it.
+        dataset: rollout.dataset.PromptDataset of the held-out files.
         config: the job's.
     """
-    first = config.validation.splits[0]
-    questions = [str(row["index"]) for row in dataset.dataframe["extra_info"] if row["split"] == first]
+    questions = dataset.indices(config.validation.splits[0])
     return fixed_subset(questions, config.dump.num_heldout_prompts, config.run.seed)
 
 

@@ -26,7 +26,7 @@ from verl_vaopd.actor.worker import StudentWorker
 from verl_vaopd.config.checks.weights import checkpoint_bytes
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.engine import fields
-from verl_vaopd.rollout.prompt_lengths import require_prompts_fit, require_responses_fit
+from verl_vaopd.rollout.prompt_lengths import require_responses_fit
 from verl_vaopd.runs.checkpoints import checkpoint_path, latest_complete, link_best, mark_complete, prune, saving
 from verl_vaopd.runs.events import EventLog, validations
 from verl_vaopd.runs.token_dump import TokenDump, fixed_subset
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 class DistillationTrainer(PPOTrainerSync):
     """One trainer for all methods. Distillation methods differ in their token weights: trainer/weighing.py."""
 
+    total_training_steps: int
+
     def __init__(self, config: DictConfig, events: EventLog):
         super().__init__(config)
         self.events = events
@@ -56,16 +58,28 @@ class DistillationTrainer(PPOTrainerSync):
         """Those of the current step with all that has been measured and weighed of them so far; None: nothing yet."""
         self.dump = TokenDump(config.run.dir)
         self.checkpoints_dir = Path(config.trainer.default_local_dir)
+        self.ending = "all steps"
+        """Why the last step is the last."""
         self.objective = Objective.from_config(config)
 
     # ---- set-up
 
     def _init_dataloader(self) -> None:
         super()._init_dataloader()
-        selection.keep_first_of_each_split(self.val_dataset, self.config.validation)
-        require_prompts_fit([self.train_dataset, self.val_dataset])
+        self.val_dataset.keep_first(self.config.validation.num_questions)
+        self._set_last_step()
         if self.objective.stored_responses:
             require_responses_fit(self.config)
+
+    def _set_last_step(self) -> None:
+        """The last step is validated and saved by verl's loop; so it must be one that the data last for."""
+        available = self.steps_per_epoch * self.config.trainer.total_epochs
+        if available < self.total_training_steps:
+            self.ending = f"the data ended at step {available} of {self.total_training_steps}"
+            self.events.write("warning", text=self.ending)
+            self.total_training_steps = available
+        if self.config.trainer.test_freq < 0:  # verl would not validate the last step either
+            self.config.trainer.test_freq = self.total_training_steps
 
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
@@ -105,6 +119,11 @@ class DistillationTrainer(PPOTrainerSync):
         """Train to the end, and watch the memory of all processes meanwhile."""
         with HostMemory(own_cluster=self.config.ray_kwargs.ray_init.address is None) as self.memory:
             super().fit(agent_loop_manager)
+
+    @property
+    def last_step(self) -> int:
+        """The last step that was trained, after `fit`; 0 without training."""
+        return 0 if self.config.trainer.val_only else self.global_steps - 1  # verl has counted on
 
     # ---- one step
 
@@ -251,9 +270,8 @@ class DistillationTrainer(PPOTrainerSync):
         self._select_checkpoints()
         patience = self.config.validation.patience
         if patience is not None and selection.out_of_patience(validations(self.events.path), patience):
-            self.events.write(
-                "warning", text=f"stopped early at step {self.global_steps}: no gain in {patience} checks"
-            )
+            self.ending = f"stopped early at step {self.global_steps}: no gain in {patience} checks"
+            self.events.write("warning", text=self.ending)
             self.total_training_steps = self.global_steps
         found = {f"{split}/{name}": float(v) for split, of_split in summaries.items() for name, v in of_split.items()}
         return found | memory

@@ -183,9 +183,9 @@ class Validation:
     ) -> list[dict[str, Any]]:
         """One row per sample asked for; a failed one is there with NaN: it counts as missing, not as wrong."""
         samples = []
-        for uid, index, info in zip(prompts["uid"], prompts["index"], prompts["extra_info"], strict=True):
+        for uid, index, split in zip(prompts["uid"], prompts["index"], prompts["split"], strict=True):
             for number in range(self.config.actor_rollout_ref.rollout.val_kwargs.n):
-                asked = {"split": info["split"], "question_id": str(index), "sample": number}
+                asked = {"split": split, "question_id": str(index), "sample": number}
                 samples.append(asked | FAILED | measured.get((uid, number), {}))
         return samples
 
@@ -195,8 +195,8 @@ class Validation:
         chosen = set(self.dumped_questions)
         uids = {
             uid
-            for uid, index, info in zip(prompts["uid"], prompts["index"], prompts["extra_info"], strict=True)
-            if info["split"] == first and str(index) in chosen
+            for uid, index, split in zip(prompts["uid"], prompts["index"], prompts["split"], strict=True)
+            if split == first and str(index) in chosen
         }
         subset = rows.select(batch, [row for row, uid in enumerate(rows.uids(batch)) if uid in uids])
         if not len(subset):

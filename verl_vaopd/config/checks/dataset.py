@@ -1,37 +1,45 @@
-"""Data files: there and what training reads, or made on demand."""
+"""Data files: there, with the columns that training reads and enough rows, or made on demand. Rows themselves are
+checked by rollout/row_check.py, which knows the student's tokens."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from omegaconf import DictConfig, ListConfig
+from omegaconf import DictConfig
 
 from verl_vaopd.config.errors import Findings, listing
-from verl_vaopd.data.generated import EMBEDDED, GENERATED
-from verl_vaopd.data.scoring import SCORERS
+from verl_vaopd.data.checking import require_columns
+from verl_vaopd.data.files import held_out_files, is_made_here, train_files
+from verl_vaopd.data.generated import EMBEDDED
+from verl_vaopd.data.rows import RowError
 
-COLUMNS = ("prompt", "data_source", "reward_model", "extra_info")
-"""What every row must have; `images` only where the prompt has some."""
+B = "data.train_batch_size"
 
 
 def check_dataset(cfg: DictConfig, findings: Findings) -> None:
-    """Every data file exists, but for those that are generated; and image sizes make sense."""
+    """Every data file is there with columns and rows, but for those that are made; and image sizes make sense."""
     dataset = cfg.dataset
-    for key in ("train_files", "val_files"):
-        files = cfg.data[key]
-        for name in files if isinstance(files, ListConfig) else [files]:
-            path = Path(name).expanduser()
-            made_here = dataset.name in GENERATED and path.is_relative_to(Path(dataset.root).expanduser())
-            there = findings.require(
-                made_here or "://" in name or path.is_file(),
-                f"no such data file (data.{key})",
-                got=name,
-                expected="a parquet file in verl's format",
-                fix="point dataset.root at a directory that has it (nothing here converts geo3k or virl39k yet), or "
-                f"without data: dataset={EMBEDDED} student=tiny teacher=tiny",
+    training = [_num_rows(cfg, "data.train_files", file, findings) for file in train_files(cfg)]
+    if None not in training:
+        _check_steps(cfg, sum(rows for rows in training if rows is not None), findings)
+    splits = [file.stem for file in held_out_files(cfg)]
+    findings.require(
+        splits == list(cfg.validation.splits),
+        "held-out files are named after their splits",
+        got=f"data.val_files={listing(cfg.data.val_files)} for validation.splits={listing(cfg.validation.splits)}",
+        expected="SPLIT.parquet for every split, in their order",
+        fix=f"leave data.val_files alone, or validation.splits=[{','.join(splits)}]",
+    )
+    for file in held_out_files(cfg):
+        rows = _num_rows(cfg, "data.val_files", file, findings)
+        if rows is not None:
+            findings.require(
+                cfg.validation.num_questions <= rows,
+                "a held-out file has too few rows",
+                got=f"{rows} rows in {file}",
+                expected=f"at least validation.num_questions={cfg.validation.num_questions}",
+                fix=f"validation.num_questions={rows}",
             )
-            if there and not made_here and "://" not in name:
-                _check_rows(key, path, findings)
     if dataset.min_pixels is not None and dataset.max_pixels is not None:
         findings.require(
             0 < dataset.min_pixels <= dataset.max_pixels,
@@ -42,30 +50,54 @@ def check_dataset(cfg: DictConfig, findings: Findings) -> None:
         )
 
 
-def _check_rows(key: str, path: Path, findings: Findings) -> None:
-    """The file has the columns, and a reward is defined for all its rows."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
+def _num_rows(cfg: DictConfig, key: str, file: Path, findings: Findings) -> int | None:
+    """Rows of a file that can be used; None for one that cannot, or is made here."""
+    if is_made_here(cfg, file):
+        return None
+    there = findings.require(
+        file.is_file(),
+        f"no such data file ({key})",
+        got=file,
+        expected="a parquet file on this machine, or on a disk that all machines share",
+        fix="point dataset.root at a directory that has it (nothing here converts geo3k or virl39k yet), or without "
+        f"data: dataset={EMBEDDED} student=tiny teacher=tiny",
+    )
+    if not there:
+        return None
     try:
-        columns = pq.read_schema(path).names
-        missing = [column for column in COLUMNS if column not in columns]
-        sources = [] if missing else pq.read_table(path, columns=["data_source"])["data_source"].unique().to_pylist()
-        got = f"{path} without {listing(missing)}" if missing else ""
-    except (pa.ArrowInvalid, OSError) as error:
-        missing, sources, got = list(COLUMNS), [], f"{path}: {error}"
-    findings.require(
-        not missing,
-        f"a data file cannot be used (data.{key})",
-        got=got,
-        expected=f"parquet in verl's format, with at least {listing(COLUMNS)}",
-        fix="docs/user_guide.md shows a row",
+        return require_columns(file)
+    except RowError as error:
+        findings.require(
+            False,
+            f"a data file {error.what} ({key})",
+            got=f"{file}: {error.got}",
+            expected=error.expected,
+            fix=error.fix,
+        )
+        return None
+
+
+def _check_steps(cfg: DictConfig, num_rows: int, findings: Findings) -> None:
+    """There is a whole batch, and the data last until the last step."""
+    limit = cfg.data.train_max_samples
+    num_rows = min(num_rows, limit) if limit > 0 else num_rows
+    prompts, epochs, steps = cfg.data.train_batch_size, cfg.trainer.total_epochs, cfg.trainer.total_training_steps
+    if prompts < 1 or epochs < 1:
+        return  # told elsewhere
+    whole = findings.require(
+        num_rows >= prompts,
+        "fewer rows than a batch",
+        got=f"{num_rows} rows in data.train_files, {B}={prompts}",
+        expected=f"at least {prompts} rows",
+        fix=f"{B}={num_rows}, or more data",
     )
-    unknown = sorted(str(source) for source in sources if source not in SCORERS)
-    findings.require(
-        not unknown,
-        f"no reward is defined for rows of a data file (data.{key})",
-        got=f"data_source {listing(unknown)} in {path}",
-        expected=f"one of {listing(sorted(SCORERS))}",
-        fix="add a rule to verl_vaopd.data.scoring.SCORERS",
-    )
+    if whole and isinstance(steps, int):
+        per_epoch = num_rows // prompts
+        findings.require(
+            steps <= per_epoch * epochs,
+            "the data end before the last step",
+            got=f"trainer.total_training_steps={steps} with {num_rows} rows, {B}={prompts}, "
+            f"trainer.total_epochs={epochs}",
+            expected=f"at most {per_epoch * epochs} steps (rows // batch x epochs)",
+            fix=f"trainer.total_epochs={-(-steps // per_epoch)}, or fewer steps",
+        )

@@ -12,6 +12,8 @@ EXACT_KL_ENGINE = "vaopd_student"
 """`actor_rollout_ref.model.model_type` of the engine whose loss is the weighted exact KL and nothing else."""
 
 FIXED = {
+    "data.prompt_key": ("prompt", "docs/user_guide.md says which columns a row has"),
+    "data.image_key": ("images", "docs/user_guide.md says which columns a row has"),
     "data.truncation": ("error", "an overlong prompt is an error: cutting it would cut through image tokens"),
     "data.filter_overlong_prompts": (False, "an overlong prompt is an error: dropping it would change the data"),
     "algorithm.rollout_correction": (None, "one optimizer step per batch: there is no older policy to correct for"),

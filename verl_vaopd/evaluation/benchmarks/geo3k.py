@@ -3,13 +3,22 @@
 Layout: hiyouga/geometry3k (test). The prompt ends as in training; only the last balanced box counts, as there.
 """
 
+from dataclasses import dataclass
+
 from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Verdict, field
 from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
 from verl_vaopd.evaluation.benchmarks.interleave import at_marks
 
 
+@dataclass(frozen=True)
 class Geo3K(Benchmark):
-    """See the module."""
+    """See the module.
+
+    Args:
+        prompt_suffix: appended to the problem, as dataset.prompt_suffix is in training; None: the default of that.
+    """
+
+    prompt_suffix: str | None = None
 
     name = "geo3k"
     title = "Geo3K"
@@ -20,10 +29,11 @@ class Geo3K(Benchmark):
     place_images = staticmethod(at_marks)
 
     def prompt(self, fields: Fields) -> str:
-        """The problem, with its marks `<image>`, and the suffix of the training prompts."""
-        from verl_vaopd.config.schema import DatasetConfig
+        """The problem, with its marks `<image>`, and the suffix."""
+        from verl_vaopd.config.schema import DatasetConfig  # scoring imports nothing heavy
 
-        return str(field(fields, "problem")) + DatasetConfig.prompt_suffix
+        suffix = DatasetConfig.prompt_suffix if self.prompt_suffix is None else self.prompt_suffix
+        return str(field(fields, "problem")) + suffix
 
     def rule(self, fields: Fields, response: str) -> Verdict:
         """The value in the last box."""

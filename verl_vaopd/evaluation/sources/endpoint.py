@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Any
@@ -11,6 +12,7 @@ from verl_vaopd.evaluation.benchmark import ImagePart, Question
 from verl_vaopd.evaluation.chat_client import CallFailed, ChatClient
 from verl_vaopd.evaluation.sources.occupancy import Occupancy
 from verl_vaopd.evaluation.sources.source import Request, Response
+from verl_vaopd.image_files import is_plain
 
 _BYTES_PENDING = 1 << 30
 """Of images in pending calls: each holds its own copy while it is made."""
@@ -18,7 +20,7 @@ _IMAGE_TYPES = {b"\x89PNG": "png", b"\xff\xd8\xff": "jpeg", b"GIF8": "gif", b"RI
 
 
 class EndpointSource:
-    """One call per sample, with its own seed. Images are sent as published; the server resizes them.
+    """One call per sample, with its own seed. The server resizes the images.
 
     Args:
         client: of the server.
@@ -96,15 +98,15 @@ def message_content(question: Question) -> list[dict[str, Any]]:
 
 
 def data_url(image: ImagePart) -> str:
-    """The published file as a data: URL.
+    """An image as a data: URL: the published file, or a PNG of it where programs disagree on what it shows.
 
     Raises:
-        ValueError: not an image.
+        ValueError: not an image, see image_files.load_image.
     """
-    data = image.encoded()
-    kinds = [kind for mark, kind in _IMAGE_TYPES.items() if data.startswith(mark)]
-    if not kinds:
-        raise ValueError(
-            f"image: got a file that begins with {data[:8]!r}, expected {', '.join(_IMAGE_TYPES.values())}"
-        )
-    return f"data:image/{kinds[0]};base64,{base64.b64encode(data).decode()}"
+    data, picture = image.encoded(), image.image
+    if not is_plain(data):
+        png = io.BytesIO()
+        picture.save(png, "PNG")
+        data = png.getvalue()
+    (kind,) = [kind for mark, kind in _IMAGE_TYPES.items() if data.startswith(mark)]
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

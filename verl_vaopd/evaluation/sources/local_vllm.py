@@ -106,8 +106,9 @@ class VllmSource:
         )
 
     def _enqueue(self, request: Request) -> str:
+        prompt = self._prompt(request)
         try:
-            (key,) = self._engine.enqueue([self._prompt(request)], [self._params(request)], use_tqdm=False)
+            (key,) = self._engine.enqueue([prompt], [self._params(request)], use_tqdm=False)
         except ValueError as error:
             raise ValueError(f"{request.benchmark}: question {request.question.id}: {error}") from error
         # vLLM gives back its own name of the request, our number with a suffix; outputs have the number.
@@ -149,8 +150,11 @@ def message_content(question: Question) -> list[dict[str, str]]:
 
 
 def images_of(question: Question) -> list[Image]:
-    """Its images, in order, RGB."""
-    return [part.image for part in question.content if isinstance(part, ImagePart)]
+    """Its images, in order, RGB. Raises ValueError for one that is none (image_files.load_image)."""
+    try:
+        return [part.image for part in question.content if isinstance(part, ImagePart)]
+    except ValueError as error:
+        raise ValueError(f"question {question.id}: {error}") from None
 
 
 def pixel_limits(settings: DictConfig, benchmark: str) -> dict[str, int]:

@@ -1,0 +1,73 @@
+"""The data files of a job, and what stands for their content."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from verl_vaopd.data.generated import GENERATED
+from verl_vaopd.files import sha256_of
+
+
+def train_files(cfg: DictConfig) -> list[Path]:
+    """`data.train_files`"""
+    return _paths(cfg.data.train_files)
+
+
+def held_out_files(cfg: DictConfig) -> list[Path]:
+    """`data.val_files`: one for each split of `validation.splits`, in their order."""
+    return _paths(cfg.data.val_files)
+
+
+def is_made_here(cfg: DictConfig, file: Path) -> bool:
+    """Whether code makes this file (data/generated.py) before training starts."""
+    return cfg.dataset.name in GENERATED and file.is_relative_to(Path(cfg.dataset.root).expanduser())
+
+
+def contents(cfg: DictConfig) -> dict[str, str]:
+    """What stands for the content of every data file that is not made here: {path: sha256}.
+
+    It covers the image files that the rows name, too.
+    """
+    files = [file for file in (*train_files(cfg), *held_out_files(cfg)) if not is_made_here(cfg, file)]
+    return {str(file): _content(file, *_stamp(file)) for file in files}
+
+
+def _paths(files: str | Sequence[str]) -> list[Path]:
+    return [Path(name).expanduser() for name in ([files] if isinstance(files, str) else files)]
+
+
+def _stamp(file: Path) -> tuple[int, int]:
+    stat = file.stat()
+    return stat.st_size, stat.st_mtime_ns
+
+
+@functools.cache
+def _content(file: Path, size: int, changed: int) -> str:
+    """Of the file and its images, read once while size and time of change are the same."""
+    digest = hashlib.sha256(sha256_of(file).encode())
+    for path in _image_paths(file):
+        digest.update(f"{path} {sha256_of(file.parent / path)}".encode())
+    return digest.hexdigest()
+
+
+def _image_paths(file: Path) -> Iterator[str]:
+    """Image files that the rows of a parquet file name; what is no file there is a mere name beside the bytes."""
+    import pyarrow.parquet as pq
+
+    with pq.ParquetFile(file) as opened:
+        leaves = [opened.schema.column(place) for place in range(len(opened.schema))]
+        # The paths alone: the bytes beside them may be gigabytes.
+        columns = [
+            leaf.path for leaf in leaves if leaf.path.startswith("images.") and leaf.logical_type.type == "STRING"
+        ]
+        if not columns:
+            return
+        for batch in opened.iter_batches(columns=columns):
+            for images in batch.column(0).to_pylist():
+                paths = [image["path"] if isinstance(image, dict) else image for image in images or []]
+                yield from (path for path in paths if path and (file.parent / path).is_file())
