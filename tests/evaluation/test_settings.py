@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from verl_vaopd.config.schema import DatasetConfig
+from verl_vaopd.config.data_schema import DatasetConfig
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
 from verl_vaopd.evaluation.settings import benchmark_names, benchmark_of, defaults, out_directory, parse
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from verl_vaopd.commands.program import short
-from verl_vaopd.config.schema import DatasetConfig
+from verl_vaopd.config.data_schema import DatasetConfig
 from verl_vaopd.data.checking import check_files
 
 

@@ -16,6 +16,7 @@ from verl_vaopd.algorithms.divergences import DIVERGENCES
 from verl_vaopd.algorithms.measuring import Measuring
 from verl_vaopd.algorithms.options import Option, option, options_of
 from verl_vaopd.algorithms.weightings import WEIGHTINGS
+from verl_vaopd.config.data_schema import CollectConfig, DatasetConfig
 from verl_vaopd.images import Corruption
 
 SCHEMA_NAME = "vaopd_schema"
@@ -168,46 +169,6 @@ class TeacherConfig:
 
 
 @dataclass
-class DatasetConfig:
-    """Where the data are, how they are read and, if code makes them, how they are made."""
-
-    name: str = option(MISSING, "Its recipe.")
-    root: str = option("datasets/${dataset.name}", "Directory with train.parquet and validation.parquet.")
-    source: str | None = option(None, "Hugging Face id of the original; null for data made by code.")
-    prompt_suffix: str = option(
-        " Please reason step by step, and put your final answer within \\boxed{}.",
-        "Appended to each question that does not end in it. The paper does not print its prompt; this is the one of "
-        "Qwen's model cards.",
-    )
-    solution: str = option(
-        "reward_model.ground_truth",
-        "Column with the best solution that the data have, for methods that show it to a teacher.",
-    )
-    min_pixels: int | None = option(
-        262_144,
-        "Smaller images are enlarged to about this many pixels; null: as the model's processor has it. The release's "
-        "value: 256 tokens.",
-        unit="pixel",
-        at_least=1,
-        nullable=True,
-    )
-    max_pixels: int | None = option(
-        4_194_304,
-        "Larger images are reduced to about this many pixels; null: as the model's processor has it. The release's "
-        "value: 4096 tokens.",
-        unit="pixel",
-        at_least=1,
-        nullable=True,
-    )
-    seed: int = option(
-        0, "Seed of generated data; not run.seed, so that runs that differ in their seed see the same questions."
-    )
-    num_train: int | None = option(None, "Rows of this split of generated data; null: all there are.", at_least=1)
-    num_validation: int | None = option(None, "The same of the validation split.", at_least=1)
-    num_test: int | None = option(None, "The same of each test split.", at_least=1)
-
-
-@dataclass
 class ValidationConfig:
     """Held-out accuracy and mean VA during training; the numbers are those of the paper's release."""
 
@@ -249,23 +210,6 @@ class DumpConfig:
     num_heldout_prompts: int = option(8, "Held-out questions whose tokens are dumped at every validation.", at_least=0)
     num_train_rollouts: int = option(
         16, "Training rollouts whose tokens are dumped, rounded up to whole prompts.", at_least=0
-    )
-
-
-@dataclass
-class CollectConfig:
-    """Responses of the teacher, verified and stored by `vaopd collect`."""
-
-    path: str = option(
-        "${dataset.root}-responses-${teacher.name}",
-        "Directory; beside the data set, whose own is written anew whenever its options change.",
-    )
-    n: int = option(8, "Samples per prompt.", at_least=1)
-    keep: int = option(4, "At most so many of them are kept.", at_least=1)
-    temperature: float = option(0.7, "Of sampling.", at_least=0)
-    top_p: float = option(0.95, "Of sampling.", above=0, at_most=1)
-    prompts_per_part: int = option(
-        256, "Prompts per file; an interrupted collection continues after the last whole one.", at_least=1
     )
 
 

@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]
 
 from verl_vaopd.algorithms.options import option, options_of
-from verl_vaopd.config.schema import DatasetConfig
+from verl_vaopd.config.data_schema import DatasetConfig
 from verl_vaopd.evaluation.benchmark import PROTOCOLS, Benchmark
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
 

@@ -10,7 +10,6 @@ synchronisation, trackers.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -19,20 +18,17 @@ from omegaconf import DictConfig
 from transfer_queue import KVBatchMeta
 from transformers import AutoTokenizer
 from verl.trainer.ppo.utils import Role
-from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl.utils.debug import marked_timer
 
 from verl_vaopd.actor.worker import StudentWorker
-from verl_vaopd.config.checks.weights import checkpoint_bytes
-from verl_vaopd.config.objective import Objective
 from verl_vaopd.engine import fields
 from verl_vaopd.rollout.prompt_lengths import require_responses_fit
-from verl_vaopd.runs.checkpoints import checkpoint_path, latest_complete, link_best, mark_complete, prune, saving
 from verl_vaopd.runs.events import EventLog, validations
 from verl_vaopd.runs.token_dump import TokenDump, fixed_subset
 from verl_vaopd.runs.validation_samples import write_samples
 from verl_vaopd.teacher.request import ScoreRequest
 from verl_vaopd.trainer import rows, selection
+from verl_vaopd.trainer.checkpointing import CheckpointedTrainer
 from verl_vaopd.trainer.failures import require_few_failures
 from verl_vaopd.trainer.host_memory import HostMemory
 from verl_vaopd.trainer.metrics import memory_metrics
@@ -46,21 +42,14 @@ if TYPE_CHECKING:
     from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ
 
 
-class DistillationTrainer(PPOTrainerSync):
+class DistillationTrainer(CheckpointedTrainer):
     """One trainer for all methods. Distillation methods differ in their token weights: trainer/weighing.py."""
 
-    total_training_steps: int
-
     def __init__(self, config: DictConfig, events: EventLog):
-        super().__init__(config)
-        self.events = events
+        super().__init__(config, events)
         self.rollouts: Rollouts | None = None
         """Those of the current step with all that has been measured and weighed of them so far; None: nothing yet."""
         self.dump = TokenDump(config.run.dir)
-        self.checkpoints_dir = Path(config.trainer.default_local_dir)
-        self.ending = "all steps"
-        """Why the last step is the last."""
-        self.objective = Objective.from_config(config)
 
     # ---- set-up
 
@@ -70,16 +59,6 @@ class DistillationTrainer(PPOTrainerSync):
         self._set_last_step()
         if self.objective.stored_responses:
             require_responses_fit(self.config)
-
-    def _set_last_step(self) -> None:
-        """The last step is validated and saved by verl's loop; so it must be one that the data last for."""
-        available = self.steps_per_epoch * self.config.trainer.total_epochs
-        if available < self.total_training_steps:
-            self.ending = f"the data ended at step {available} of {self.total_training_steps}"
-            self.events.write("warning", text=self.ending)
-            self.total_training_steps = available
-        if self.config.trainer.test_freq < 0:  # verl would not validate the last step either
-            self.config.trainer.test_freq = self.total_training_steps
 
     def _init_resource_pool_mgr(self) -> None:
         super()._init_resource_pool_mgr()
@@ -119,11 +98,6 @@ class DistillationTrainer(PPOTrainerSync):
         """Train to the end, and watch the memory of all processes meanwhile."""
         with HostMemory(own_cluster=self.config.ray_kwargs.ray_init.address is None) as self.memory:
             super().fit(agent_loop_manager)
-
-    @property
-    def last_step(self) -> int:
-        """The last step that was trained, after `fit`; 0 without training."""
-        return 0 if self.config.trainer.val_only else self.global_steps - 1  # verl has counted on
 
     # ---- one step
 
@@ -252,7 +226,7 @@ class DistillationTrainer(PPOTrainerSync):
             chosen = fixed_subset(rollouts.question_id, num_prompts, seed=global_steps)
             self.dump.write(global_steps, "train", dump_rows(rollouts, chosen, self.tokenizer))
 
-    # ---- validation and checkpoints
+    # ---- validation
 
     def _validate(self) -> dict[str, float]:
         self._report_validated(0)
@@ -294,34 +268,3 @@ class DistillationTrainer(PPOTrainerSync):
 
     def _report_validated(self, done: int) -> None:
         self.events.write("phase", name="validating", done=done, total=len(self.val_dataset))
-
-    def _save_checkpoint(self) -> None:
-        step_dir = checkpoint_path(self.checkpoints_dir, self.global_steps)
-        with saving(step_dir, checkpoint_bytes(self.config)):
-            super()._save_checkpoint()
-            if self.objective.ema_decay is not None:
-                self.actor_rollout_wg.save_teacher(str(step_dir))
-            mark_complete(step_dir)
-        self.events.write("checkpoint", step=self.global_steps)
-        self._select_checkpoints()
-
-    def _load_checkpoint(self) -> None:
-        """Continue from the last checkpoint that is complete, whatever verl's own pointer file says."""
-        latest = latest_complete(self.checkpoints_dir)
-        self.config.trainer.resume_mode = "disable" if latest is None else "resume_path"
-        self.config.trainer.resume_from_path = None if latest is None else str(latest)
-        super()._load_checkpoint()
-        self.resumed_from = latest
-        done = [event["step"] for event in validations(self.events.path)]
-        if latest is not None and self.global_steps in done:
-            self.config.trainer.val_before_train = False
-
-    def _select_checkpoints(self) -> None:
-        """Link the best, then keep it and the newest `checkpoint.keep`: after saving, and after validating.
-
-        The link comes first also after saving: a kill may have come between a validation and its link.
-        """
-        link_best(self.checkpoints_dir, validations(self.events.path))
-        keep = self.config.checkpoint.keep
-        if keep is not None:
-            prune(self.checkpoints_dir, keep)

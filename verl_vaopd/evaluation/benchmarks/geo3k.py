@@ -30,7 +30,7 @@ class Geo3K(Benchmark):
 
     def prompt(self, fields: Fields) -> str:
         """The problem, with its marks `<image>`, and the suffix."""
-        from verl_vaopd.config.schema import DatasetConfig  # scoring imports nothing heavy
+        from verl_vaopd.config.data_schema import DatasetConfig  # scoring imports nothing heavy
 
         suffix = DatasetConfig.prompt_suffix if self.prompt_suffix is None else self.prompt_suffix
         return str(field(fields, "problem")) + suffix
