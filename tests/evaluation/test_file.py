@@ -123,6 +123,8 @@ def test_samples_are_numbered_from_0(tmp_path):
         ({"question": "q1", "question_text": "?", "model_answer": "B"}, "response: .*`model_answer` looks like it"),
         ({"question": "q1", "answer": "A", "answer_pred": "B"}, "response: .*`answer_pred` looks like it"),
         ({"question": "q1", "Output": "B"}, "response: .*`Output` looks like it"),
+        ({"question": "q1", "question_text": "?"}, "response: got none, expected a text, or null$"),
+        ({"question": "q1", "context": "?", "text": "B"}, "response: got none, .*; `text` looks like it"),
         ({"question": "q1", "if_right": True}, "response: got none, expected a text, or null$"),
         ({"question": "q1", "response": ["A", "B"]}, "response: got a list of 2, .*write a row for each"),
         ({"pid": "q1", "response": "B"}, "question: got none, .*; `pid` looks like it: rename it to `question`"),

@@ -101,6 +101,7 @@ def test_the_same_questions_in_every_kind_of_file(folder, name):
     (folder / name).write_bytes(KINDS[name])
     first, second = BENCHMARKS["ai2d"].load(folder / name)
     assert (first.id, second.id) == ("7", "9")
+    assert first.fields.keys() == QUESTIONS[0].keys()
     assert (colours(first), colours(second)) == ([RED], [BLUE])
     assert first.fields["question"] == QUESTIONS[0]["question"]
     assert "A. None\nB. 14\nC. grass" in second.content[-1]

@@ -87,6 +87,12 @@ def test_questions_of_a_table_without_images(tmp_path):
         found.require_images(path)
 
 
+def test_a_question_without_an_image_is_not_asked_as_a_text(mathvista):
+    rows = json.loads(mathvista.read_text())
+    mathvista.write_text(json.dumps({"3": rows["3"], "4": {**rows["4"], "image": None}}))
+    assert read_questions(BENCHMARKS["mathvista"], mathvista, None).without_image == ("question '4': no image",)
+
+
 def test_rows_that_are_left_out_are_counted(tmp_path, capsys):
     rows = [{**ROWS["mathverse_choice"][1], "image": image, "sample_index": str(n)} for n, image in enumerate("x", 1)]
     rows += [{**rows[0], "problem_version": "Text Only", "image": "", "sample_index": str(n)} for n in (7, 8)]

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-_LIKE_RESPONSE = ("response", "prediction", "output", "pred", "completion", "generat", "model_answer", "reply", "text")
+_LIKE_RESPONSE = ("response", "prediction", "output", "pred", "completion", "generat", "model_answer", "reply")
 _LIKE_ID = ("pid", "id", "index", "sample_index", "question_id", "qid", "uid", "key")
 
 
@@ -60,9 +60,10 @@ def unknown_question(fields: Mapping[str, Any], benchmark: str, known: Iterable[
 
 
 def _named_like(fields: Mapping[str, Any], parts: Iterable[str]) -> list[str]:
-    """The columns of texts whose names have one of these parts in them, by the order of the parts."""
+    """The columns of texts whose names have one of these parts in them, by the order of the parts; last `text`."""
     texts = [name for name, value in fields.items() if value is None or isinstance(value, str)]
-    return list(dict.fromkeys(name for part in parts for name in texts if part in name.lower()))
+    alike = [name for part in parts for name in texts if part in name.lower()]
+    return list(dict.fromkeys([*alike, *(name for name in texts if name.lower() == "text")]))
 
 
 def _rename(names: list[str], wanted: str) -> str:

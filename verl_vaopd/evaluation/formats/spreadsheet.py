@@ -1,7 +1,7 @@
 """Excel's .xlsx, in which VLMEvalKit stores questions with predictions; it holds no images.
 
-The first sheet counts, its first row is the header. Every cell becomes a text, as in a TSV: 14 and 14.0 become "14", an
-empty cell "". A cell that begins with "=" is the text that was written, not a formula's value.
+The first sheet counts, its first row is the header. Every cell becomes a text, as in a TSV: 14 becomes "14", an empty
+cell "". A cell that begins with "=" is the text that was written, not a formula's value.
 """
 
 import datetime
@@ -55,6 +55,4 @@ def _text(path: Path, number: int, name: str, cell: Any) -> str:
             f"{path}: row {number}: {name}: got a date or time, {cell}, expected a text or number; Excel makes dates "
             "of texts such as 1/2: correct the cell, and format it as text"
         )
-    if isinstance(cell, float) and cell.is_integer():
-        return str(int(cell))
     return "" if cell is None else str(cell)
