@@ -298,6 +298,17 @@ def test_answers_that_no_response_can_give_are_told(run, capsys):
     )
 
 
+def test_end_tokens_are_left_out_and_counted(run, capsys):
+    name, fields, right = ROWS["custom_free"]
+    rows = [{**fields, "response": response} for response in (right, f"{right}<|im_end|>\n", None)]
+    options = parser().parse_args(["score", name, "--protocol", "rule"])
+    sys.stdin = io.TextIOWrapper(io.BytesIO("".join(json.dumps(row) + "\n" for row in rows).encode()))
+    options.command(options)
+    printed = capsys.readouterr()
+    assert [row["hit"] for row in scored(printed.out)] == [1.0, 1.0, 0.0]
+    assert printed.err == "1 responses end with an end token; `rule` leaves it out\n"
+
+
 HEAVY = [
     "torch",
     "numpy",

@@ -82,6 +82,12 @@ def test_n_is_that_of_the_file(tmp_path):
     assert source.describe(1, 2).endswith("n=1, 2 responses to 2 questions; 4 beyond n= or limit= are left out")
 
 
+def test_end_tokens_that_an_import_has_left_are_counted(tmp_path):
+    rows = [{"question": question, "response": "B</s>" if question == "q1" else "B"} for question in IDS["ai2d"]]
+    told = source_of(tmp_path, rows).describe(1, None)
+    assert told.endswith("3 responses to 3 questions; 1 end with an end token, which `rule` leaves out")
+
+
 @pytest.mark.parametrize(
     ("counts", "n", "limit", "message"),
     [

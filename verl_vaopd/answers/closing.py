@@ -81,6 +81,11 @@ def strip_end_tokens(text: str) -> str:
     return text[:end]
 
 
+def has_end_token(text: str) -> bool:
+    """Whether a response ends with an end token that its decoding has left there."""
+    return text.endswith(END_TOKENS, 0, _without_space(text, len(text)))
+
+
 def _without_space(text: str, end: int) -> int:
     while end and text[end - 1].isspace():
         end -= 1

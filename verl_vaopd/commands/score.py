@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from typing import Any
 
+from verl_vaopd.answers.closing import has_end_token
 from verl_vaopd.commands.pipes import quiet_if_closed
 from verl_vaopd.evaluation.benchmark import PROTOCOLS, Benchmark
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
@@ -49,11 +50,15 @@ def score(options: argparse.Namespace) -> int:
     switches = {"random_fallback": True} if options.random_fallback else {}
     benchmark = _benchmark(options.benchmark, switches)
     doubts: list[str] = []
+    num_end_tokens = 0
     with quiet_if_closed():
         for entry in read_json(sys.stdin.buffer):
             print(encode(_scored(benchmark, entry, options.protocol, options.seed)), end="")
+            num_end_tokens += has_end_token(entry.fields.get("response") or "")
             doubt = benchmark.doubt(entry.fields)
             doubts += [f"{entry.place}: {doubt}"] if doubt else []
+    if num_end_tokens:
+        print(f"{num_end_tokens} responses end with an end token; `rule` leaves it out", file=sys.stderr)
     if doubts:
         print(f"{len(doubts)} rows that no response can answer rightly:\n{listed(doubts)}", file=sys.stderr)
     return 0

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from verl_vaopd.answers.closing import has_end_token
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.formats.entry import Entry
 from verl_vaopd.evaluation.published import TABLES_OF_TEXT, read_file
@@ -91,6 +92,9 @@ class ImportedSource:
         taken = sum((name, question) in asked and sample < n for name, question, sample in self._rows)
         told = [f"{self._path}: n={n}, {taken} responses to {len(asked)} questions"]
         told += [f"{count} of {name}, which is not asked for, are left out" for name, count in self._not_asked.items()]
+        num_end_tokens = sum(has_end_token(row["response"] or "") for row in self._rows.values())
+        if num_end_tokens:
+            told.append(f"{num_end_tokens} end with an end token, which `rule` leaves out")
         if taken < len(self._rows):
             told.append(f"{len(self._rows) - taken} beyond n= or limit= are left out")
         return "; ".join(told)
