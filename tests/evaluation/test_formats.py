@@ -123,13 +123,14 @@ def test_images_stand_in_a_row_in_several_ways(folder):
         {"image": text},
         {"image": str(folder / "a.png")},
         {"images": [], "image_path": "b.png"},
+        {"image_2": "a.png", "image_1": "b.png", "image_3": None},
     ]
     path = folder / "custom.jsonl"
     path.write_bytes(as_lines([{"question": "q", "answer": "a", **row} for row in rows]))
     found = list(BENCHMARKS["custom"].load(path))
     assert [colours(question) for question in found[:4]] == [[RED, BLUE], [RED, BLUE], [BLUE], [RED]]
     assert found[4].content[0].encoded() == large.getvalue()
-    assert [colours(question) for question in found[5:]] == [[RED], [BLUE]]
+    assert [colours(question) for question in found[5:]] == [[RED], [BLUE], [BLUE, RED]]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 from verl_vaopd.commands import evaluate
 from verl_vaopd.evaluation.benchmark import ImagePart
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
+from verl_vaopd.evaluation.formats.values import as_list
 from verl_vaopd.evaluation.questions import question_ids
 
 LOADED = [
@@ -86,6 +87,27 @@ def test_choices_are_scored_as_choices(real_files, file, num_choice):
             letters = ("A", "B") if row["answer"] != "A" else ("B", "A")
             hits = [BENCHMARKS["mmmu"].score(row, letter, protocol).hit for letter in (*letters, row["answer"])]
             assert hits == [float(letter == row["answer"]) for letter in letters] + [1.0], row["id"]
+
+
+@pytest.mark.parametrize(
+    ("name", "file", "answers", "num_answers"),
+    [
+        ("wemath", LOADED[1][1], lambda fields: [fields["answer"], fields["answer"].lower()], 2 * 1740),
+        ("mathvista", LOADED[2][1], lambda fields: [f"\\boxed{{{fields['answer']}}}"], 1000),
+        ("mmmu", LOADED[4][1], lambda fields: [fields["answer"]], 1730),
+        ("hallusionbench", LOADED[5][1], lambda fields: [{"0": "No", "1": "Yes"}[fields["gt_answer"]]], 951),
+        ("ocrbench", LOADED[6][1], lambda fields: as_list(fields["answers"]), 1187),
+    ],
+)
+def test_every_published_answer_is_right_when_given_back(real_files, name, file, answers, num_answers):
+    benchmark = BENCHMARKS[name]
+    hits = {
+        (question.id, answer): benchmark.score(question.fields, answer, "rule").hit
+        for question in benchmark.load(real_files / file)
+        for answer in answers(question.fields)
+    }
+    assert [place for place, hit in hits.items() if hit != 1.0] == []
+    assert len(hits) == num_answers
 
 
 @pytest.mark.parametrize("model", ["bard", "claude", "llava", "gpt4_2shot_ocr"])

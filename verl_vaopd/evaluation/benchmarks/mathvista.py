@@ -1,7 +1,7 @@
 """MathVista testmini: 1000 questions, 540 multiple choice and 460 free-form (arXiv:2310.02255).
 
-Layouts: AI4Math/MathVista (testmini), the repository's testmini.json, whose query is made here as its authors make it,
-and VLMEvalKit's MathVista_MINI.tsv.
+Layouts: AI4Math/MathVista (testmini), the repository's testmini.json, which has no `query` (it is put together here as
+the hub's reads: hint, question, choices), and VLMEvalKit's MathVista_MINI.tsv.
 
 Official protocol (the calculate_score of MathVista's repository): a response that is a choice, or that Python reads as
 the wanted type of number, is its own extraction; from any other a judge extracts. Then a choice letter becomes its

@@ -17,6 +17,7 @@ FOLDER = "images"
 _DATA_URL = re.compile(r"data:image/[\w.+-]+;base64,")
 _BASE64 = re.compile(r"[A-Za-z0-9+/\s]+={0,2}\s*")
 _MAX_PATH = 1024  # characters; what is longer and holds nothing but base64 is an image
+_NUMBERED = re.compile(r"image_(\d+)", re.ASCII)
 _WEB = ("http://", "https://")
 
 
@@ -131,12 +132,14 @@ class NoImage:
 
 
 def named_images(fields: Mapping[str, Any], columns: Sequence[str], folder: Path) -> tuple[RawImage, ...] | None:
-    """The images that columns of texts name: of the first of these columns that has a value.
+    """The images that columns of texts name: the first of these columns that has a value, else image_1, image_2, ...
 
     Returns: None if there is none of the columns.
     """
-    there = [name for name in columns if name in fields]
-    found = (_images(fields[name], folder) for name in there)
+    there = [fields[name] for name in columns if name in fields]
+    numbered = sorted((int(match[1]), name) for name in fields if (match := _NUMBERED.fullmatch(name)))
+    there += [[fields[name] for _, name in numbered]] if numbered else []
+    found = (_images(value, folder) for value in there)
     return next((images for images in found if images), ()) if there else None
 
 
