@@ -74,7 +74,7 @@ def test_results_are_ours_while_they_are_as_they_were_written(tmp_path):
     assert sorted(path.name for path in directory.iterdir()) == [RECORD, "notes.txt", "table.md"]
     (directory / "table.md").write_text("3, as I see it")
     for refused in (lambda: write("4"), lambda: require_own_results(directory, ["table.md"])):
-        with pytest.raises(ValueError, match=r"got table\.md, which this program did not write, or which was changed"):
+        with pytest.raises(ValueError, match=r"got table\.md, which is not recorded as a result of this program"):
             refused()
     assert (directory / "table.md").read_text() == "3, as I see it"
     (directory / "table.md").unlink()

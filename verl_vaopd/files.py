@@ -110,10 +110,11 @@ def result_files(directory: Path) -> Iterator[Path]:
         require_own_results(directory, [path.name for path in staged])
         known = _recorded(directory)
         # Before the renames: a process that is killed between them leaves files of which one hash or the other holds.
-        record = {path.name: [*known.get(path.name, [])[-1:], sha256_of(path)] for path in staged}
+        pairs = [(directory / path.name, path) for path in staged]
+        record = {new.name: [sha256_of(file) for file in (old, new) if file.exists()] for old, new in pairs}
         write_text(directory / RECORD, json.dumps(known | record, indent=1) + "\n")
-        for path in staged:
-            path.replace(directory / path.name)
+        for old, new in pairs:
+            new.replace(old)
 
 
 def require_own_results(directory: Path, names: Iterable[str]) -> None:
@@ -127,8 +128,8 @@ def require_own_results(directory: Path, names: Iterable[str]) -> None:
     foreign = [path.name for path in paths if not path.is_file() or sha256_of(path) not in known.get(path.name, [])]
     if foreign:
         raise ValueError(
-            f"{directory}: got {_listed(foreign)}, which this program did not write, or which was changed since; "
-            "expected no such file; move it away, or name another directory"
+            f"{directory}: got {_listed(foreign)}, which is not recorded as a result of this program, or was changed "
+            f"since ({RECORD}); expected no such file; move it away, or name another directory"
         )
 
 
@@ -211,9 +212,9 @@ def _recorded(directory: Path) -> dict[str, list[str]]:
     if not path.is_file():
         return {}
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise ValueError(f"{path}: got no JSON, expected the record of the results here; remove it") from None
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise ValueError(f"{path}: got no record of results, expected what was written there; move it away") from None
 
 
 def listing_of(directory: Path) -> str:
