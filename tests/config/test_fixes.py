@@ -170,7 +170,7 @@ def key_of(override):
 def obey(overrides, problem):
     """The overrides after each of the fixes: those that it names replace the person's."""
     for alternative in re.split(r",? or ", problem.fix):
-        words = re.findall(r"(?<![\w.])[a-z][\w./]*=(?:\[[^\]]*\]|[^\s,;)(]+)", alternative)
+        words = re.findall(r"(?<![\w.+])\+*[a-z][\w./]*=(?:\[[^\]]*\]|[^\s,;)(]+)", alternative)
         left = re.search(r"leave (\S+) alone", alternative)
         if not words and not left:
             continue
@@ -214,4 +214,7 @@ def test_the_fix_works_on_gpus(gpus, recipes, overrides):
 def test_the_fix_works_without_flash_attn(monkeypatch):
     monkeypatch.setattr(hardware, "has_flash_attn", lambda: False)
     require_that_fixes_work(ONE, gpus=1)
-    require_that_fixes_work([*ONE, "attention=sdpa", "teacher.attn_implementation=flash_attention_2"], gpus=1)
+    for asked in ("teacher.attn_implementation=flash_attention_2", f"++{hardware.ATTENTION[0]}=flash_attention_2"):
+        require_that_fixes_work([*ONE, asked], gpus=1)
+        require_that_fixes_work([*ONE, "attention=sdpa", asked], gpus=1)
+    require_that_fixes_work([*CPU, "attention=flash_attention_2"])

@@ -43,7 +43,7 @@ VAOPD = {
     "actor_rollout_ref.rollout.dtype": "bfloat16",
     "teacher.dtype": "bfloat16",
     "teacher.attn_implementation": "flash_attention_2",
-    "actor_rollout_ref.model.override_config": {"attn_implementation": "flash_attention_2"},
+    "actor_rollout_ref.model.override_config": {},
     # Rollouts.
     "actor_rollout_ref.rollout.temperature": 0.7,
     "actor_rollout_ref.rollout.top_p": 0.95,

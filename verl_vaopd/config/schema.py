@@ -158,7 +158,9 @@ class TeacherConfig:
     dtype: str = option("bfloat16", "Number format of its weights.", choices=("bfloat16", "float16", "float32"))
     param_offload: bool = option(False, "Keep the teacher's weights in main memory between its passes.")
     max_tokens_per_gpu: int = option(16384, "Token budget of one scoring micro-batch.", unit="token", at_least=1)
-    attn_implementation: str = option("flash_attention_2", "transformers' name of the attention kernel.")
+    attn_implementation: str = option(
+        "flash_attention_2", "transformers' name of its attention kernel; the group `attention` sets the student's too."
+    )
     ema_decay: float | None = option(
         None,
         "The teacher follows the student as an exponential moving average with this decay per step; null: frozen.",
