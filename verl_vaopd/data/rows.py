@@ -97,6 +97,11 @@ def read_row(raw: Mapping[str, Any], number: int, folder: Path, prompt_suffix: s
     )
 
 
+def index_of(extra_info: Any, number: int) -> str:
+    """What names a row in its file: `extra_info.index`, else its number. Raises RowError for what is neither."""
+    return _index(_extra_info(extra_info), number)
+
+
 class Verbatim(str):
     """A text of our own, shown without quotes."""
 

@@ -21,7 +21,7 @@ from PIL import Image
 from qwen_vl_utils import fetch_image
 from torch.utils.data import Dataset
 
-from verl_vaopd.data.rows import OPTIONAL, REQUIRED, UNUSED, Row, RowError, read_row
+from verl_vaopd.data.rows import OPTIONAL, REQUIRED, UNUSED, Row, RowError, index_of, read_row
 from verl_vaopd.image_files import load_image
 from verl_vaopd.rollout.prompt_lengths import loader_limits
 
@@ -46,6 +46,13 @@ class RowFile:
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def indices(self) -> list[str]:
+        """What names each row, in their order; no image is touched."""
+        if "extra_info" not in self._rows.column_names:
+            return [str(number) for number in range(len(self))]
+        column = self._rows.select_columns("extra_info")[:]["extra_info"].to_pylist()
+        return [index_of(extra_info, number) for number, extra_info in enumerate(column)]
 
     def __getitem__(self, number: int) -> Row:
         """A row. Raises ValueError, naming file and row, for one that cannot be used."""
@@ -89,6 +96,11 @@ class PromptDataset(Dataset):
     def keep_first(self, num_rows: int) -> None:
         """Leave the first `num_rows` rows of every file."""
         self._places = [(file, number) for file, number in self._places if number < num_rows]
+
+    def questions_of(self, split: str) -> list[str]:
+        """What names the rows of a split, in their order."""
+        names = {number: file.indices() for number, file in enumerate(self.files) if file.split == split}
+        return [names[file][number] for file, number in self._places if file in names]
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         """A prompt as verl's agent loops take it."""
