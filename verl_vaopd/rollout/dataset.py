@@ -21,7 +21,7 @@ from PIL import Image
 from qwen_vl_utils import fetch_image
 from torch.utils.data import Dataset
 
-from verl_vaopd.data.rows import OPTIONAL, REQUIRED, UNUSED, Row, RowError, index_of, read_row
+from verl_vaopd.data.rows import COLUMNS, Row, RowError, index_of, read_row
 from verl_vaopd.image_files import load_image
 from verl_vaopd.rollout.prompt_lengths import loader_limits
 
@@ -39,7 +39,7 @@ class RowFile:
         self.split = self.path.stem
         self._suffix = prompt_suffix
         names = pq.read_schema(self.path).names
-        columns = [name for name in (*REQUIRED, *OPTIONAL, *UNUSED) if name in names]
+        columns = [name for name in COLUMNS if name in names]
         # The path is a pattern to `datasets`.
         found = datasets.load_dataset("parquet", data_files=glob.escape(str(self.path)), columns=columns, split="train")
         self._rows = found.with_format("arrow")  # as stored: no image is decoded
