@@ -119,7 +119,7 @@ assert len(rows) == 20, "the default follows validation.num_questions"
 truth = rows[0]["reward_model"]["ground_truth"]
 assert compute_score(rows[0]["data_source"], f"So \\\\boxed{{{truth}}}", truth)["score"] == 1.0
 shutil.copytree("datasets/dots", "datasets/mine")
-lengths = "data.max_prompt_length=160", "data.max_response_length=64"
+lengths = "data.max_prompt_length=160", "data.max_response_length=64", "validation.num_questions=20"
 assert composed("dataset=mine", *lengths).dataset.root == "datasets/mine"
 """
     )

@@ -175,6 +175,16 @@ def test_a_configuration_that_cannot_run_leaves_no_directory(train, tmp_path, mo
     assert not (tmp_path / "runs").exists()
 
 
+def test_rows_that_cannot_be_used_leave_no_directory(train, tmp_path, monkeypatch):
+    def require_rows(cfg):
+        raise ValueError("data files: 3 rows or files cannot be used")
+
+    monkeypatch.setattr(train_command, "require_rows", require_rows)
+    code, output = train(CHILD)
+    assert code == 2 and output.err == "vaopd: data files: 3 rows or files cannot be used\n"
+    assert not (tmp_path / "runs").exists()
+
+
 @pytest.mark.parametrize(
     ("called", "program"),
     [("venv/bin/vaopd", "venv/bin/vaopd"), ("verl_vaopd/cli.py", f"{sys.executable} -m verl_vaopd.cli")],

@@ -139,6 +139,13 @@ def with_columns(**changes: object) -> Callable[[Path], Path]:
     return write_columns
 
 
+def with_map(path: Path) -> Path:
+    table = pa.Table.from_pylist([row(0)], schema=SCHEMA).drop_columns("extra_info")
+    more = pa.array([{"more": [("a", 1)]}], pa.struct({"more": pa.map_(pa.string(), pa.int64())}))
+    pq.write_table(table.append_column("extra_info", more), path)
+    return path
+
+
 def twice(path: Path) -> Path:
     table = pa.Table.from_pylist([row(0)], schema=SCHEMA)
     pq.write_table(table.append_column("prompt", table["prompt"]), path)
@@ -151,6 +158,7 @@ FILES = {
     "no parquet": (written(b"index,prompt\n1,Why?\n" * 9), "the file: cannot be read"),
     "a pointer": (written(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n"), "the file: cannot be read"),
     "cut off": (lambda path: written(write(path, [row(0)] * 9).read_bytes()[:-9])(path), "the file: cannot be read"),
+    "a map": (with_map, "the file: has a map: got extra_info.more"),
     "no rows": (lambda path: write(path, []), "the file: has no rows"),
     "no prompt": (with_columns(prompt="absent"), "the file: lacks columns: got no prompt among"),
     "no truth": (with_columns(reward_model="absent"), "no reward_model among prompt, images"),

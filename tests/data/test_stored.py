@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from omegaconf import OmegaConf
@@ -29,6 +30,9 @@ SETTINGS: dict[str, Any] = {
     "dataset.root": "train.parquet 34cd",
     "data.max_response_length": 256,
     "run.seed": 0,
+    "dataset.prompt_suffix": "Why",
+    "dataset.min_pixels": 9,
+    "dataset.max_pixels": None,
     "collect.n": 5,
     "collect.keep": 2,
     "collect.temperature": 0.7,
@@ -167,12 +171,12 @@ def job(root: Path) -> Any:
     (root / "teacher").mkdir(parents=True)
     (root / "teacher" / "config.json").write_text("{}")
     (root / "teacher" / "model.safetensors").write_bytes(b"\0" * (2 << 20))
-    (root / "train.parquet").write_bytes(b"rows")
+    pq.write_table(pa.table({"row": [1]}), root / "train.parquet")
     return OmegaConf.create(
         {
             "run": {"seed": 0},
             "teacher": {"path": str(root / "teacher"), "dtype": "float32"},
-            "dataset": {"root": str(root)},
+            "dataset": {"root": str(root), "prompt_suffix": "Why", "min_pixels": 9, "max_pixels": None},
             "data": {"max_response_length": 256},
             "collect": {key.split(".")[1]: value for key, value in SETTINGS.items() if key.startswith("collect.")},
         }
@@ -191,10 +195,13 @@ def test_training_may_read_what_another_seed_collected_but_not_other_responses(t
     for key, value in zip(WRITING_SETTINGS, (1, "bfloat16", 64), strict=True):
         OmegaConf.update(cfg, key, value)
     stored.require_made_with(cfg)
-    (tmp_path / "world" / "train.parquet").write_bytes(b"other rows")
-    cfg.collect.n = 16
-    with pytest.raises(ValueError, match=r"(?s)dataset\.root: train\.parquet \w+ there.*collect\.n: 5 there, 16 now"):
+    pq.write_table(pa.table({"row": [2]}), tmp_path / "world" / "train.parquet")
+    cfg.collect.n, cfg.dataset.prompt_suffix = 16, ""
+    with pytest.raises(
+        ValueError, match=r"(?s)dataset\.root: train\.parquet \w+ there.*collect\.n: 5 there, 16 now"
+    ) as no:
         stored.require_made_with(cfg)
+    assert "dataset.prompt_suffix: Why there,  now" in str(no.value)
 
 
 def test_training_collects_unless_a_complete_collection_is_there(

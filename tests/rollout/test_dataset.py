@@ -95,6 +95,7 @@ def test_the_first_of_every_held_out_file_are_kept(folder: Path) -> None:
     prompts = PromptDataset([str(folder / f"{name}.parquet") for name in ("validation", "test_ood")], None, CONFIG)
     prompts.keep_first(2)
     kept = [(prompts[place]["split"], prompts[place]["index"]) for place in range(len(prompts))]
+    assert prompts.questions_of("test_ood") == ["0", "1"] and prompts.questions_of("nowhere") == []
     assert kept == [("validation", "0"), ("validation", "1"), ("test_ood", "0"), ("test_ood", "1")]
 
 
@@ -183,3 +184,12 @@ def test_what_is_made_here_is_checked_by_who_makes_it(job, folder, monkeypatch) 
     row_check.require_rows(job())
     with pytest.raises(ValueError, match=r"2 rows or files (.|\n)*train.parquet, row 0, reward_model: no ground truth"):
         row_check.require_made_rows(job())
+
+
+def test_names_of_rows_are_those_that_are_read(folder: Path) -> None:
+    made = [
+        {**row, "extra_info": {"index": index, "more": 1}} for row, index in zip(rows(3), (7, None, 9), strict=True)
+    ]
+    pq.write_table(pa.Table.from_pylist(made), folder / "named.parquet")
+    file = RowFile(folder / "named.parquet", "")
+    assert file.indices() == [file[number].index for number in range(3)] == ["7", "1", "9"]

@@ -10,7 +10,7 @@ from verl_vaopd.trainer.selection import dumped_questions, informative_positions
 
 def test_questions_of_the_first_split_are_dumped_whatever_the_batches():
     indices = {"validation": [str(number) for number in range(8)], "test_ood": ["8", "9"]}
-    dataset = SimpleNamespace(indices=indices.__getitem__)
+    dataset = SimpleNamespace(questions_of=indices.__getitem__)
     config = OmegaConf.create({"validation": {"splits": ["validation"]}, "dump": {"num_heldout_prompts": 3}})
     chosen = {seed: dumped_questions(dataset, OmegaConf.merge(config, {"run": {"seed": seed}})) for seed in (0, 1)}
     assert chosen[0] == sorted(chosen[0]) != chosen[1]

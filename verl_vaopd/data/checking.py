@@ -20,7 +20,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from verl_vaopd.data.rows import OPTIONAL, REQUIRED, UNUSED, Row, RowError, Verbatim, read_row
+from verl_vaopd.data.rows import COLUMNS, REQUIRED, Row, RowError, Verbatim, read_row
 
 Measure = Callable[[Row, Sequence[tuple[int, int]]], None]
 """Takes a row and the (width, height) of its images, and raises RowError for a prompt that has no room."""
@@ -145,6 +145,7 @@ def require_columns(file: Path) -> int:
     try:
         with pq.ParquetFile(file) as opened:
             names, num_rows = opened.schema_arrow.names, opened.metadata.num_rows
+            maps = [path for field in opened.schema_arrow if field.name in COLUMNS for path in _maps(field, field.name)]
     except (pa.ArrowException, OSError) as error:
         got = Verbatim("an empty file" if file.is_file() and not file.stat().st_size else " ".join(str(error).split()))
         raise RowError("the file", "cannot be read", got, expected, "write it again (docs/user_guide.md)") from None
@@ -155,9 +156,23 @@ def require_columns(file: Path) -> int:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise RowError("the file", "has a column twice", Verbatim(", ".join(twice)), expected, "name it otherwise")
+    if maps:  # which the library that keeps the rows on disk cannot read (rollout/dataset.py)
+        raise RowError("the file", "has a map", Verbatim(", ".join(maps)), "structs and lists", "write it as a struct")
     if not num_rows:
         raise RowError("the file", "has no rows", Verbatim("0 rows"), "at least one row", "write it again")
     return num_rows
+
+
+def _maps(field: Any, path: str) -> Iterator[str]:
+    """Where in a field of an Arrow schema there are maps."""
+    import pyarrow.types as types
+
+    if types.is_map(field.type):
+        yield path
+    elif types.is_nested(field.type):
+        children = [field.type.field(number) for number in range(field.type.num_fields)]
+        for child in children:
+            yield from _maps(child, f"{path}.{child.name}")
 
 
 def stream(file: Path) -> Iterator[Numbered]:
@@ -169,7 +184,7 @@ def stream(file: Path) -> Iterator[Numbered]:
     number = 0
     # Without pre-buffering and with a buffer of its own, pyarrow holds a page and not all of the row group's.
     with pq.ParquetFile(file, pre_buffer=False, buffer_size=_FILE_BUFFER) as opened:
-        columns = [name for name in (*REQUIRED, *OPTIONAL, *UNUSED) if name in opened.schema_arrow.names]
+        columns = [name for name in COLUMNS if name in opened.schema_arrow.names]
         try:
             for group in range(opened.num_row_groups):
                 pool.release_unused()

@@ -29,30 +29,27 @@ def is_made_here(cfg: DictConfig, file: Path) -> bool:
 
 
 def contents(cfg: DictConfig) -> dict[str, str]:
-    """What stands for the content of every data file that is not made here: {path: sha256}.
-
-    It covers the image files that the rows name, too.
-    """
+    """What stands for the content of every data file that is not made here: {path: content_of}."""
     files = [file for file in (*train_files(cfg), *held_out_files(cfg)) if not is_made_here(cfg, file)]
-    return {str(file): _content(file, *_stamp(file)) for file in files}
+    return {str(file): content_of(file) for file in files}
+
+
+def content_of(file: Path) -> str:
+    """What stands for the content of a data file: its sha256, or where its rows name image files, one over all."""
+    stat = file.stat()
+    return _content(file, stat.st_size, stat.st_mtime_ns)
 
 
 def _paths(files: str | Sequence[str]) -> list[Path]:
     return [Path(name).expanduser() for name in ([files] if isinstance(files, str) else files)]
 
 
-def _stamp(file: Path) -> tuple[int, int]:
-    stat = file.stat()
-    return stat.st_size, stat.st_mtime_ns
-
-
 @functools.cache
 def _content(file: Path, size: int, changed: int) -> str:
-    """Of the file and its images, read once while size and time of change are the same."""
-    digest = hashlib.sha256(sha256_of(file).encode())
-    for path in _image_paths(file):
-        digest.update(f"{path} {sha256_of(file.parent / path)}".encode())
-    return digest.hexdigest()
+    """Read once while size and time of change are the same."""
+    own = sha256_of(file)
+    images = [f"{path} {sha256_of(file.parent / path)}" for path in _image_paths(file)]
+    return hashlib.sha256("\n".join([own, *images]).encode()).hexdigest() if images else own
 
 
 def _image_paths(file: Path) -> Iterator[str]:

@@ -21,6 +21,8 @@ REQUIRED = ("prompt", "data_source", "reward_model")
 OPTIONAL = ("images", "extra_info")
 UNUSED = ("videos", "audios")
 """Columns that verl knows and no method here reads: they must be empty."""
+COLUMNS = (*REQUIRED, *OPTIONAL, *UNUSED)
+"""All that is read of a file."""
 ROLES = ("system", "user", "assistant")
 
 _SPECIAL = re.compile(r"<\|(?:image_pad|video_pad|vision_(?:start|end|pad)|im_start|im_end|endoftext)\|>")
@@ -76,7 +78,7 @@ def read_row(raw: Mapping[str, Any], number: int, folder: Path, prompt_suffix: s
     """A row of a data file.
 
     Args:
-        raw: the columns of REQUIRED, OPTIONAL and UNUSED that the file has.
+        raw: those of COLUMNS that the file has.
         number: of the row in its file, from 0; stands in for an index.
         folder: the file's, to which paths of images are relative.
         prompt_suffix: appended to the question, unless it ends in it.
@@ -95,6 +97,11 @@ def read_row(raw: Mapping[str, Any], number: int, folder: Path, prompt_suffix: s
         ground_truth=_ground_truth(raw.get("reward_model")),
         extra_info=extra_info,
     )
+
+
+def index_of(extra_info: Any, number: int) -> str:
+    """What names a row in its file: `extra_info.index`, else its number. Raises RowError for what is neither."""
+    return _index(_extra_info(extra_info), number)
 
 
 class Verbatim(str):

@@ -11,7 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from verl_vaopd.files import sha256_of
+from verl_vaopd.data.files import content_of
 from verl_vaopd.provenance import weights_fingerprint
 
 TRAIN_FILE = "train.parquet"
@@ -26,13 +26,15 @@ def made_with(cfg: DictConfig) -> dict[str, Any]:
     Reads the training file: it must be there.
     """
     collect = {f"collect.{key}": cfg.collect[key] for key in ("n", "keep", "temperature", "top_p", "prompts_per_part")}
-    train_file = sha256_of(Path(cfg.dataset.root).expanduser() / TRAIN_FILE)
+    prompts = {f"dataset.{key}": cfg.dataset[key] for key in ("prompt_suffix", "min_pixels", "max_pixels")}
+    train_file = content_of(Path(cfg.dataset.root).expanduser() / TRAIN_FILE)
     return {
         "teacher.path": f"weights {weights_fingerprint(cfg.teacher.path)}",
         "teacher.dtype": cfg.teacher.dtype,
         "dataset.root": f"{TRAIN_FILE} {train_file}",
         "data.max_response_length": cfg.data.max_response_length,
         "run.seed": cfg.run.seed,
+        **prompts,
         **collect,
     }
 

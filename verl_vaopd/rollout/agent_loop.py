@@ -131,7 +131,7 @@ class ViewAgentLoopWorker(_Base):
         if self.masked_view is not None and not validate:
             kwargs[fields.MASKED_INPUTS] = self._view_inputs(final, self.masked_view, prompt)
         if self.privilege is not None and not validate:
-            kwargs[fields.PRIVILEGED_INPUTS] = self._privileged_inputs(final, kwargs, self.privilege)
+            kwargs[fields.PRIVILEGED_INPUTS] = self._privileged_inputs(final, kwargs)
         await super()._agent_loop_postprocess(output, validate, **kwargs)
 
     def _view_inputs(self, output: AgentLoopOutput, view: View, prompt: dict[str, Any]) -> dict[str, Any]:
@@ -152,12 +152,11 @@ class ViewAgentLoopWorker(_Base):
         # Computing positions has taken out what only they need (mm_token_type_ids).
         return {**inputs, fields.POSITION_IDS: position_ids}
 
-    def _privileged_inputs(
-        self, output: AgentLoopOutput, sample: dict[str, Any], privilege: DictConfig
-    ) -> dict[str, torch.Tensor]:
+    def _privileged_inputs(self, output: AgentLoopOutput, sample: dict[str, Any]) -> dict[str, torch.Tensor]:
         """Token and position ids of the same response after a prompt with the reference solution."""
+        assert self.privilege is not None
         limit = self.config.data.max_prompt_length + self.config.data.max_response_length
-        prompt_ids = privileged_prompt(output.prompt_ids, sample, privilege, self.tokenizer, limit)
+        prompt_ids = privileged_prompt(output.prompt_ids, sample, self.privilege, self.tokenizer, limit)
         input_ids = torch.tensor([*prompt_ids, *output.response_ids])
         inputs = super()._compute_multi_modal_inputs(output, input_ids)
         return {fields.INPUT_IDS: input_ids, fields.POSITION_IDS: self._positions(input_ids, inputs)}

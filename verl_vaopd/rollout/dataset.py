@@ -21,7 +21,7 @@ from PIL import Image
 from qwen_vl_utils import fetch_image
 from torch.utils.data import Dataset
 
-from verl_vaopd.data.rows import OPTIONAL, REQUIRED, UNUSED, Row, RowError, read_row
+from verl_vaopd.data.rows import COLUMNS, Row, RowError, index_of, read_row
 from verl_vaopd.image_files import load_image
 from verl_vaopd.rollout.prompt_lengths import loader_limits
 
@@ -39,13 +39,20 @@ class RowFile:
         self.split = self.path.stem
         self._suffix = prompt_suffix
         names = pq.read_schema(self.path).names
-        columns = [name for name in (*REQUIRED, *OPTIONAL, *UNUSED) if name in names]
+        columns = [name for name in COLUMNS if name in names]
         # The path is a pattern to `datasets`.
         found = datasets.load_dataset("parquet", data_files=glob.escape(str(self.path)), columns=columns, split="train")
         self._rows = found.with_format("arrow")  # as stored: no image is decoded
 
     def __len__(self) -> int:
         return len(self._rows)
+
+    def indices(self) -> list[str]:
+        """What names each row, in their order; no image is touched."""
+        if "extra_info" not in self._rows.column_names:
+            return [str(number) for number in range(len(self))]
+        column = self._rows.select_columns("extra_info")[:]["extra_info"].to_pylist()
+        return [index_of(extra_info, number) for number, extra_info in enumerate(column)]
 
     def __getitem__(self, number: int) -> Row:
         """A row. Raises ValueError, naming file and row, for one that cannot be used."""
@@ -90,9 +97,10 @@ class PromptDataset(Dataset):
         """Leave the first `num_rows` rows of every file."""
         self._places = [(file, number) for file, number in self._places if number < num_rows]
 
-    def indices(self, split: str) -> list[str]:
-        """The index of every row of a split, in their order."""
-        return [self.files[file][number].index for file, number in self._places if self.files[file].split == split]
+    def questions_of(self, split: str) -> list[str]:
+        """What names the rows of a split, in their order."""
+        names = {number: file.indices() for number, file in enumerate(self.files) if file.split == split}
+        return [names[file][number] for file, number in self._places if file in names]
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         """A prompt as verl's agent loops take it."""

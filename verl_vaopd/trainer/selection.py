@@ -18,7 +18,7 @@ def dumped_questions(dataset: Any, config: DictConfig) -> list[str]:
         dataset: rollout.dataset.PromptDataset of the held-out files.
         config: the job's.
     """
-    questions = dataset.indices(config.validation.splits[0])
+    questions = dataset.questions_of(config.validation.splits[0])
     return fixed_subset(questions, config.dump.num_heldout_prompts, config.run.seed)
 
 
