@@ -43,6 +43,7 @@ def composed(*overrides):
 """
 
 
+@pytest.mark.cpu_vllm
 def test_a_weighting(python):
     printed = python(
         COMPOSED
@@ -69,6 +70,7 @@ except ConfigError as error:
     assert "weighting.power is out of range" in error and "expected: at least 0" in error
 
 
+@pytest.mark.cpu_vllm
 def test_a_divergence_equals_its_formula_and_has_its_gradient(python):
     python(
         COMPOSED
@@ -91,6 +93,7 @@ for actual, expected in zip(fused, formula, strict=True):
     )
 
 
+@pytest.mark.cpu_vllm
 def test_a_corruption(python):
     python(
         COMPOSED
@@ -104,6 +107,7 @@ assert degrade(image, "mirror").tobytes() == bytes([2, 1])
     )
 
 
+@pytest.mark.cpu_vllm
 def test_a_generated_data_set_and_one_of_files(python, copy):
     python(
         COMPOSED

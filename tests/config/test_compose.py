@@ -217,6 +217,7 @@ def test_closest_keys_prefer_the_nearest():
     assert closest_keys("xyzzy", known) == []
 
 
+@pytest.mark.cpu_vllm  # it validates a job without GPUs
 def test_composing_and_validating_import_nothing_heavy():
     script = f"""
         import sys
