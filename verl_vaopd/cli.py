@@ -198,12 +198,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--imports", action="store_true", help="also import verl and vLLM and check the registration")
     command.set_defaults(command=doctor)
 
-    prepare = commands.add_parser("prepare", help="data sets as training reads them")
-    of_prepare = prepare.add_subparsers(required=True, metavar="COMMAND")
-    command = of_prepare.add_parser("check", help="check every row of the parquet files in a directory")
-    command.add_argument("--rows", type=Path, required=True, metavar="DIR", help="with train.parquet, ...")
-    command.set_defaults(command=prepare_check)
-
+    _add_prepare(commands)
     commands.add_parser("eval", help="benchmarks, tables, comparisons; `vaopd eval --help` shows how")
 
     for name in MODEL_BUILDERS:
@@ -211,6 +206,14 @@ def _parser() -> argparse.ArgumentParser:
         of_data_set = data_set.add_subparsers(required=True, metavar="COMMAND")
         of_data_set.add_parser("build", help=f"make its models; `vaopd {name} build --help` shows the options")
     return parser
+
+
+def _add_prepare(commands: Any) -> None:
+    prepare = commands.add_parser("prepare", help="data sets as training reads them")
+    of_prepare = prepare.add_subparsers(required=True, metavar="COMMAND")
+    command = of_prepare.add_parser("check", help="check every row of the parquet files in a directory")
+    command.add_argument("--rows", type=Path, required=True, metavar="DIR", help="with train.parquet, ...")
+    command.set_defaults(command=prepare_check)
 
 
 if __name__ == "__main__":

@@ -173,6 +173,7 @@ def test_a_job_checks_its_files_once_with_the_students_tokens(job, folder, monke
     with pytest.raises(ValueError, match=r"10 rows or files .*\n.*train.parquet, row 0, prompt: too long") as caught:
         row_check.require_rows(job("data.max_prompt_length=30"))
     assert f"The longest prompt has {str(caught.value).split('got:')[1].split()[0]} tokens." in str(caught.value)
+    row_check.require_rows(job("method=opsd", "teacher=tiny"))  # the solution is the ground truth, which is there
     with pytest.raises(ValueError, match=r"6 rows or files (.|\n)*extra_info.solution: no reference solution"):
         row_check.require_rows(job("method=opsd", "teacher=tiny", "privilege.reference=extra_info.solution"))
 

@@ -48,9 +48,9 @@ class Limits:
             student=config.student.path,
             max_length=data.max_prompt_length,
             max_privileged_length=data.max_prompt_length + data.max_response_length,
-            privilege=OmegaConf.to_container(config.privilege) if privileged else None,
+            privilege=OmegaConf.to_container(config.privilege, resolve=True) if privileged else None,
             pixels=OmegaConf.to_container(data.mm_processor_kwargs, resolve=True),
-            template=OmegaConf.to_container(data.apply_chat_template_kwargs),
+            template=OmegaConf.to_container(data.apply_chat_template_kwargs, resolve=True),
         )
 
     def measure(self) -> PromptMeasure:
