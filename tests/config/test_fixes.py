@@ -17,6 +17,13 @@ K = "actor_rollout_ref"
 pytestmark = pytest.mark.usefixtures("verl_in_one_file")
 NOT_DYNAMIC = [f"{K}.actor.use_dynamic_bsz=false", f"{K}.rollout.log_prob_micro_batch_size_per_gpu=2"]
 
+
+@pytest.fixture(autouse=True)
+def no_tracker(monkeypatch):
+    """Whether wandb lets this user in is no matter of these checks."""
+    monkeypatch.setenv("WANDB_MODE", "offline")
+
+
 WRONG = [
     ["vaopd.mask=hgih", "method=opd"],
     ["weighting=maskd"],

@@ -122,9 +122,10 @@ def verify(output: CompletionOutput, prompt: Prompt, tokenizer: PreTrainedTokeni
     ended = output.finish_reason == "stop"
     text = tokenizer.decode(token_ids, skip_special_tokens=True)
     verdict = compute_score(solution_str=text, **prompt.verification)
-    # Such as the start of another turn, or of an image that is not there: it would break training.
+    # Such as the start of another turn, of an image that is not there, or a row of padding in the head: it would break
+    # training.
     content = token_ids[:-1] if ended else token_ids
-    is_plain = not set(content) & set(tokenizer.all_special_ids)
+    is_plain = max(content, default=0) < len(tokenizer) and not set(content) & set(tokenizer.all_special_ids)
     return Sample(
         token_ids=token_ids,
         text=text,

@@ -14,7 +14,8 @@ def check_options(cfg: DictConfig, findings: Findings) -> None:
         if not (known.words or known.is_number) or OmegaConf.is_missing(cfg[key.split(".")[0]], key.split(".")[1]):
             continue
         value = OmegaConf.select(cfg, key)
-        instead = known.instead_of(value, default)
+        follows = str(default).startswith("${")  # another option: what it follows is told by itself
+        instead = known.instead_of(value, None if follows else default)
         shown = "null" if instead is None else instead
         findings.require(
             known.allows(value),
