@@ -52,7 +52,7 @@ SMALLEST = (
     "collect.keep=3",
     f"trainer.total_training_steps={STEPS}",
 )
-FEW_QUESTIONS = ("validation.num_questions=2", "validation.n=1")
+FEW_QUESTIONS = ("validation.num_questions=2", "validation.n=1", "dump.num_heldout_prompts=2")
 BASE = (
     "method=base",
     "validation.before_train=true",

@@ -11,12 +11,9 @@ from verl_vaopd.files import sha256_of
 @pytest.mark.slow
 def test_quick_build_writes_loadable_models_and_a_true_manifest(tmp_path):
     out = tmp_path / "models"
-    out.mkdir()
-    (out / "old").write_text("replaced")
     assert build.main(["--out", str(out), "--seed", "3", "--quick"]) == 0
     manifest = json.loads((out / "manifest.json").read_text())
     assert manifest["seed"] == 3
-    assert not (out / "old").exists()
     assert {path.name for path in tmp_path.iterdir()} == {"models"}
     for name, entry in manifest["files"].items():
         assert sha256_of(out / name) == entry["sha256"]

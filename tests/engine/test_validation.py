@@ -229,5 +229,5 @@ def test_a_batch_without_a_rollout_is_missing_and_a_validation_without_one_an_er
     found = validation_of(workplace, Objective(), size=1).run(4)
     assert found.summaries["validation"]["n_missing"] == 2 and found.summaries["validation"]["n_samples"] == 2
     workplace.failed = {(index, number) for index in range(len(SPLITS)) for number in range(2)}
-    with pytest.raises(RuntimeError, match="no prompt has a rollout"):
+    with pytest.raises(RuntimeError, match="rollouts failed, 1 of them by ValueError: no such rule"):
         validation_of(workplace, Objective(), size=1).run(4)

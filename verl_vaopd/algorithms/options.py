@@ -29,7 +29,7 @@ class Option:
         choices: the words that are allowed; a function where they are known later. Empty: any.
         at_least, above, at_most, below: limits of a number. A number must be finite.
         nullable: None is allowed.
-        example: a number to propose where the default is None.
+        example: a number to propose where the default is None, or follows another option.
     """
 
     meaning: str

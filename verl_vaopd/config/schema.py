@@ -185,6 +185,7 @@ class ValidationConfig:
         II("vaopd_product:4,${data.train_batch_size}"),
         "Sampled and scored at a time, which bounds memory; the results are the same. By default 4 training batches.",
         at_least=1,
+        example=64,
     )
     entropy: bool = option(False, "Also the student's entropy on its held-out answers: one more pass of the student.")
     patience: int | None = option(
