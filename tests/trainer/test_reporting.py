@@ -71,9 +71,9 @@ def test_responses_end_where_the_engine_stops(tmp_path):
 
 
 class LetterTokenizer:
-    """Id i is the i-th letter; 0 pads."""
+    """Id i is the i-th letter, 0 too: its own padding stands nowhere."""
 
-    pad_token_id = 0
+    pad_token_id = 25
 
     def convert_ids_to_tokens(self, ids):
         return [chr(ord("a") + int(i)) for i in ids]

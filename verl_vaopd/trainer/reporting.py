@@ -105,7 +105,8 @@ def dump_rows(rollouts: Rollouts, question_ids: Collection[str], tokenizer: Any)
                 uid=rollouts.uid[row],
                 question_id=question_id,
                 rollout_index=rollouts.rollout_index[row],
-                prompt=tokenizer.decode(prompt[prompt != tokenizer.pad_token_id]),
+                # Zeros at the right are padding: a prompt ends with the opening of the model's turn.
+                prompt=tokenizer.decode(prompt[: int(prompt.nonzero().max()) + 1]),
                 response="".join(pieces),
                 token_ids=ids,
                 tokens=pieces,
