@@ -104,7 +104,6 @@ def check_files(
     num_processes = min(len(os.sched_getaffinity(0)), -(-total // _ROWS_PER_PROCESS))
     # A file is not redrawn: it gets a line every half minute.
     interval = 0.1 if sys.stderr.isatty() else 30.0
-    # Spawned: this process may have threads. Ctrl-C is answered here.
     checker = Checker(prompt_suffix, {str(file): make for file, make in (measures or {}).items()})
     # Spawned, as this process may have threads.
     pool = None
