@@ -3,7 +3,7 @@
 B   (B)   B.   **B**   \\text{(B)}   Option B   B. 45°   B because ...      the letter
 45°   45° (B)   No, it is not.                                             the text of exactly one option
 ... so the length is option B.   ... which corresponds to (B).             the letter that the last line ends with
-... so the angle is 45°.   Option B is the best.                           what a sentence settles on (option_in_sentence.py)
+... so the angle is 45°.   Option B is the best.                           see option_in_sentence.py
 ABC   A or B   A bird                                                      nothing
 """
 
