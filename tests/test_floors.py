@@ -25,7 +25,7 @@ FLOORS = (
     ("engine", "runs"),
     ("config",),
     ("data",),
-    ("stats", "answers", "images", "image_files"),
+    ("stats", "answers", "images", "image_files", "parquet"),
     ("algorithms",),
     ("provenance",),
     ("platform",),

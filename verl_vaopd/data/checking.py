@@ -21,6 +21,7 @@ from typing import Any
 from tqdm import tqdm
 
 from verl_vaopd.data.rows import COLUMNS, REQUIRED, Row, RowError, Verbatim, read_row
+from verl_vaopd.parquet import open_parquet, single_rows
 
 Measure = Callable[[Row, Sequence[tuple[int, int]]], None]
 """Takes a row and the (width, height) of its images, and raises RowError for a prompt that has no room."""
@@ -33,7 +34,6 @@ NUM_LISTED = 10
 _BATCH_ROWS, _BATCH_BYTES = 64, 8 << 20
 _ROWS_PER_PROCESS = 200  # a process takes as long to start as it takes to check some hundred images
 _BAR_AFTER = 3.0  # seconds
-_FILE_BUFFER = 1 << 16
 
 
 @dataclass
@@ -177,20 +177,14 @@ def _maps(field: Any, path: str) -> Iterator[str]:
 def stream(file: Path) -> Iterator[Numbered]:
     """Number and columns of every row, or what keeps it from being read; at most a page is held beside it."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    pool = pa.default_memory_pool()
     number = 0
-    # Without pre-buffering and with a buffer of its own, pyarrow holds a page and not all of the row group's.
-    with pq.ParquetFile(file, pre_buffer=False, buffer_size=_FILE_BUFFER) as opened:
+    with open_parquet(file) as opened:
         columns = [name for name in COLUMNS if name in opened.schema_arrow.names]
         try:
-            for group in range(opened.num_row_groups):
-                pool.release_unused()
-                batches = opened.iter_batches(1, row_groups=[group], columns=columns, use_threads=False)
-                for batch in batches:
-                    yield number, _as_dict(batch)
-                    number += 1
+            for batch in single_rows(opened, columns):
+                yield number, _as_dict(batch)
+                number += 1
         except (pa.ArrowException, OSError) as error:
             got = Verbatim(" ".join(str(error).split()))
             yield number, RowError("the file", "is damaged from here on", got, "a whole file", "write it again")

@@ -1,8 +1,4 @@
-"""Parquet, as the Hugging Face hub has it: images as structs of bytes and path, as bare bytes, or lists of either.
-
-Read row by row; what is held beside the row is one page of the file as it is stored and as it was before compression,
-and many writers put a row group's images into one page.
-"""
+"""Parquet, as the Hugging Face hub has it: images as structs of bytes and path, as bare bytes, or lists of either."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,40 +6,26 @@ from typing import Any
 
 from verl_vaopd.evaluation.formats.entry import Entry
 from verl_vaopd.evaluation.formats.images import ImageBytes, ImageFile, RawImage
+from verl_vaopd.parquet import open_parquet, single_rows
 
-_BUFFER = 1 << 16
 _EMPTY = {"bytes": None, "path": None}
 
 
 def read_parquet(path: Path) -> Iterator[Entry]:
     """The rows of a file. Raises ValueError if it is no parquet file, or damaged."""
     import pyarrow
-    import pyarrow.parquet as pq
 
     try:
-        # Without pre-buffering and with a buffer of its own, pyarrow holds a page and not all of the row group's.
-        with pq.ParquetFile(path, pre_buffer=False, buffer_size=_BUFFER) as file:
+        with open_parquet(path) as file:
             columns = [column.name for column in file.schema_arrow if _holds_images(column.type)]
-            for number, row in enumerate(_dicts(file)):
+            for number, batch in enumerate(single_rows(file)):
+                (row,) = batch.to_pylist()
                 cells = [row.pop(name) for name in columns]
                 items = [item for cell in cells for item in (cell if isinstance(cell, list) else [cell])]
                 images = tuple(_image(path, item) for item in items if item is not None and item != _EMPTY)
                 yield Entry(f"row {number}", row, images=images if columns else None)
     except (pyarrow.ArrowException, OSError, ValueError) as error:
         raise ValueError(f"{path}: got {error}, expected a parquet file; download it again") from None
-
-
-def _dicts(file: Any) -> Iterator[dict[str, Any]]:
-    """Rows of a ParquetFile. A page of images is half a gigabyte: what held its compressed bytes, and then the page,
-    goes back to the system at once, where pyarrow's pool would keep it."""
-    import pyarrow
-
-    pool = pyarrow.default_memory_pool()
-    for group in range(file.num_row_groups):
-        pool.release_unused()
-        for batch in file.iter_batches(batch_size=1, row_groups=[group]):
-            pool.release_unused()
-            yield from batch.to_pylist()
 
 
 def _holds_images(column_type: Any) -> bool:
