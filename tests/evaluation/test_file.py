@@ -144,6 +144,7 @@ def test_samples_are_numbered_from_0(tmp_path):
             "question: .*`id` looks like it: rename it to `question`",
         ),
         ({"question": "q1", "response": "B", "benchmark": "ai3d"}, "benchmark: got 'ai3d', expected one of wemath"),
+        ({"question": "q1", "response": "B", "benchmark": ["ai2d"]}, "benchmark: got .'ai2d'., expected one of wemath"),
         ({"question": "q1", "response": "B", "num_tokens": "many"}, "num_tokens: got 'many', expected a number from 0"),
         ({"question": "q1", "response": "B", "finish_reason": 3}, "finish_reason: got 3, expected a text such as stop"),
     ],

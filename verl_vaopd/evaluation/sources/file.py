@@ -116,7 +116,7 @@ class ImportedSource:
         if "benchmark" not in row and len(names) > 1:
             raise ValueError(f"got no `benchmark`, expected one of {', '.join(names)}")
         name = row.get("benchmark", names[0])
-        if name not in BENCHMARKS:
+        if not isinstance(name, str) or name not in BENCHMARKS:
             raise ValueError(f"benchmark: got {name!r}, expected one of {', '.join(BENCHMARKS)}")
         response_of(row)
         question = question_of(row)
