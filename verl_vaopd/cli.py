@@ -12,7 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from verl_vaopd.commands.program import program, short
+from verl_vaopd.config.data_schema import DatasetConfig
+from verl_vaopd.data.files import default_root
 from verl_vaopd.data.generated import MODEL_BUILDERS
+from verl_vaopd.data.prepared import PREPARED
 from verl_vaopd.disk import told
 from verl_vaopd.platform import prepare_environment
 
@@ -73,13 +76,13 @@ def show_options(options: argparse.Namespace) -> int:
 
 def collect(options: argparse.Namespace) -> int:
     """`vaopd collect`: verified responses of the teacher, for `method=cot_sft` and `method=offpolicy_kd`."""
+    from verl_vaopd.commands.prepare import require_data
     from verl_vaopd.config import compose, validate, with_default_groups
     from verl_vaopd.rollout.collect import collect as collect_responses
-    from verl_vaopd.rollout.row_check import require_rows
 
     cfg = compose(with_default_groups(options.overrides))
     validate(cfg)
-    require_rows(cfg)
+    require_data(cfg)
     print(f"stored in {short(collect_responses(cfg))}")
     return 0
 
@@ -137,6 +140,17 @@ def evaluate(arguments: Sequence[str]) -> int:
     from verl_vaopd.commands.evaluate import main as run
 
     return run(list(arguments))
+
+
+def prepare_data_set(options: argparse.Namespace) -> int:
+    """`vaopd prepare NAME`: a public data set, as training reads it."""
+    from verl_vaopd.commands.prepare import prepare_data_set as run
+    from verl_vaopd.data.prepared.preparation import Request
+
+    names = [cls.hub_id for cls in dict.fromkeys(PREPARED[options.name].values())]
+    sources = dict(zip(names, (options.source, getattr(options, "held_out_source", None)), strict=False))
+    run(Request(options.name, options.seed, sources, options.partial), options.out)
+    return 0
 
 
 def prepare_check(options: argparse.Namespace) -> int:
@@ -211,6 +225,16 @@ def _parser() -> argparse.ArgumentParser:
 def _add_prepare(commands: Any) -> None:
     prepare = commands.add_parser("prepare", help="data sets as training reads them")
     of_prepare = prepare.add_subparsers(required=True, metavar="COMMAND")
+    for name, splits in PREPARED.items():
+        command = of_prepare.add_parser(name, help=f"make {', '.join(splits)} of the public data set; resumable")
+        for option, cls in zip(("--source", "--held-out-source"), dict.fromkeys(splits.values()), strict=False):
+            text = f"hub id or directory of {cls.__name__} (default: {cls.hub_id})"
+            command.add_argument(option, default=cls.hub_id, metavar="ID|DIR", help=text)
+        out, seed = default_root(name), DatasetConfig.seed
+        command.add_argument("--out", type=Path, default=out, metavar="DIR", help=f"default: {out}")
+        command.add_argument("--seed", type=int, default=seed, metavar="N", help=f"draws held-out problems: {seed}")
+        command.add_argument("--partial", action="store_true", help="go on although problems are missing in the source")
+        command.set_defaults(command=prepare_data_set, name=name)
     command = of_prepare.add_parser("check", help="check every row of the parquet files in a directory")
     command.add_argument("--rows", type=Path, required=True, metavar="DIR", help="with train.parquet, ...")
     command.set_defaults(command=prepare_check)

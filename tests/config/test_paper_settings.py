@@ -10,7 +10,6 @@ VAOPD = {
     "student.path": "Qwen/Qwen3-VL-2B-Instruct",
     "actor_rollout_ref.model.path": "Qwen/Qwen3-VL-2B-Instruct",
     "teacher.path": "Qwen/Qwen3-VL-8B-Instruct",
-    "dataset.source": "hiyouga/geometry3k",
     "dataset.min_pixels": 262144,
     "dataset.max_pixels": 4194304,
     "data.max_prompt_length": 8192,

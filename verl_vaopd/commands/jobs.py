@@ -12,7 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from verl_vaopd.rollout.row_check import require_rows
+from verl_vaopd.commands.prepare import require_data
 from verl_vaopd.runs import run_dir
 from verl_vaopd.runs.run_dir import VERSIONS
 
@@ -145,7 +145,7 @@ def compose_all(overrides_of: Mapping[str, Sequence[str]]) -> dict[str, DictConf
             ]
         )
     for cfg in configs.values():
-        require_rows(cfg)
+        require_data(cfg)
     return configs
 
 

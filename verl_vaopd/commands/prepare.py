@@ -2,11 +2,49 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
-from verl_vaopd.commands.program import short
+from omegaconf import DictConfig
+
+from verl_vaopd.commands.program import program, short
+from verl_vaopd.config import validate
 from verl_vaopd.config.data_schema import DatasetConfig
 from verl_vaopd.data.checking import check_files
+from verl_vaopd.data.files import default_root, is_to_be_prepared, train_files
+from verl_vaopd.data.prepared.preparation import Request, prepare
+from verl_vaopd.rollout.row_check import require_rows
+
+
+def prepare_data_set(request: Request, out: Path) -> None:
+    """`vaopd prepare NAME`: a public data set; prints what became of its problems. Raises as preparation.prepare."""
+    manifest, is_new = prepare(request, out)
+    print(f"{request.name} {'prepared' if is_new else 'is there already'} in {short(out.expanduser().absolute())}")
+    for source in manifest["sources"]:
+        print(f"  from {source['hub_id']} ({source['kind']} {source['place']}), licence: {source['licence']}")
+    for split, counts in manifest["splits"].items():
+        not_drawn = f", {counts['not_drawn']} not drawn" if counts["not_drawn"] else ""
+        print(f"  {split:10}  {counts['kept']} of {counts['there']} problems{not_drawn}")
+        for reason, count in sorted(counts["dropped"].items(), key=lambda item: -item[1]):
+            print(f"              dropped {count} x {reason}")
+    if manifest["dropped"]:
+        print("  what was dropped is listed in manifest.json")
+    root = "" if out == default_root(request.name) else f" dataset.root={shlex.quote(str(out))}"
+    print(f"next  {program()} train dataset={request.name}{root}")
+
+
+def require_data(cfg: DictConfig) -> None:
+    """The configuration's data are there, or are prepared if they are public ones; and every row can be used.
+
+    Args:
+        cfg: composed and validated.
+    Raises:
+        ValueError: data that cannot be had, or used.
+    """
+    if any(is_to_be_prepared(cfg, file) for file in train_files(cfg)):
+        prepare_data_set(Request(cfg.dataset.name, seed=cfg.dataset.seed), Path(cfg.dataset.root))
+        validate(cfg)
+    require_rows(cfg)
 
 
 def check(directory: Path) -> None:

@@ -11,10 +11,10 @@ from omegaconf import OmegaConf
 
 from verl_vaopd.commands import report, supervisor
 from verl_vaopd.commands.console import Console
+from verl_vaopd.commands.prepare import require_data
 from verl_vaopd.commands.program import program, short
 from verl_vaopd.commands.room import require_room_for
 from verl_vaopd.config import cautions, compose, validate, with_default_groups
-from verl_vaopd.rollout.row_check import require_rows
 from verl_vaopd.runs import events, run_dir
 from verl_vaopd.runs.checkpoints import BEST, complete_steps
 
@@ -36,7 +36,7 @@ def train(overrides: Sequence[str], command_line: Sequence[str], print_only: boo
         print(OmegaConf.to_yaml(run_dir.with_dir(cfg, run_dir.choose(cfg))), end="")
         return 0
     validate(cfg)
-    require_rows(cfg)
+    require_data(cfg)
     require_room_for([(cfg, run_dir.choose(cfg))])
     run = run_dir.prepare(cfg, overrides, command_line)
     console = Console()

@@ -13,7 +13,6 @@ class DatasetConfig:
 
     name: str = option(MISSING, "Its recipe.")
     root: str = option("datasets/${dataset.name}", "Directory with train.parquet and validation.parquet.")
-    source: str | None = option(None, "Hugging Face id of the original; null for data made by code.")
     prompt_suffix: str = option(
         " Please reason step by step, and put your final answer within \\boxed{}.",
         "Appended to each question that does not end in it. The paper does not print its prompt; this is the one of "
@@ -40,7 +39,9 @@ class DatasetConfig:
         nullable=True,
     )
     seed: int = option(
-        0, "Seed of generated data; not run.seed, so that runs that differ in their seed see the same questions."
+        0,
+        "Seed of generated data, and of the held-out problems that `vaopd prepare` draws; not run.seed, so that runs "
+        "that differ in their seed see the same questions.",
     )
     num_train: int | None = option(None, "Rows of this split of generated data; null: all there are.", at_least=1)
     num_validation: int | None = option(None, "The same of the validation split.", at_least=1)

@@ -6,22 +6,18 @@ Imports neither torch nor verl; what measures prompts in tokens is given by whoe
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
+import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from tqdm import tqdm
-
+from verl_vaopd.data.processes import num_processors, processes, results
 from verl_vaopd.data.rows import COLUMNS, REQUIRED, Row, RowError, Verbatim, read_row
 from verl_vaopd.parquet import open_parquet, single_rows
+from verl_vaopd.progress import Bar
 
 Measure = Callable[[Row, Sequence[tuple[int, int]]], None]
 """Takes a row and the (width, height) of its images, and raises RowError for a prompt that has no room."""
@@ -33,7 +29,6 @@ NUM_LISTED = 10
 """Bad rows that an error lists; the rest is counted."""
 _BATCH_ROWS, _BATCH_BYTES = 64, 8 << 20
 _ROWS_PER_PROCESS = 200  # a process takes as long to start as it takes to check some hundred images
-_BAR_AFTER = 3.0  # seconds
 
 
 @dataclass
@@ -101,38 +96,18 @@ def check_files(
         except RowError as error:
             checked.add(file, None, error)
     total = sum(checked.num_rows.values())
-    num_processes = min(len(os.sched_getaffinity(0)), -(-total // _ROWS_PER_PROCESS))
-    # A file is not redrawn: it gets a line every half minute.
-    interval = 0.1 if sys.stderr.isatty() else 30.0
+    num_processes = min(num_processors(), -(-total // _ROWS_PER_PROCESS))
     checker = Checker(prompt_suffix, {str(file): make for file, make in (measures or {}).items()})
-    # Spawned, as this process may have threads.
-    pool = None
+    pool: contextlib.AbstractContextManager[Executor | None] = contextlib.nullcontext()
     if total and not in_process:
-        pool = ProcessPoolExecutor(num_processes, get_context("spawn"), _begin, (checker,))
-    with _Bar(
-        total=total, desc="checking rows", unit=" rows", mininterval=interval, delay=_BAR_AFTER, file=sys.stderr
-    ) as bar:
-        try:
-            for file in readable:
-                first_with: dict[str, int] = {}
-                for outcomes in _outcomes(file, checker, pool, num_processes):
-                    _take(file, outcomes, checked, first_with)
-                    bar.update(len(outcomes))
-        except BrokenProcessPool:
-            raise ValueError(
-                "checking rows: a process that checks was ended from outside, most often for want of memory; expected "
-                "room for a few images in each processor's process; free some memory"
-            ) from None
-        finally:
-            if pool is not None:
-                pool.shutdown(cancel_futures=True)
+        pool = processes(num_processes, "checking rows", _begin, checker)
+    with pool as started, Bar("checking rows", total, " rows") as bar:
+        for file in readable:
+            first_with: dict[str, int] = {}
+            for outcomes in _outcomes(file, checker, started, num_processes):
+                _take(file, outcomes, checked, first_with)
+                bar.update(len(outcomes))
     return checked
-
-
-class _Bar(tqdm):
-    """Without tqdm's thread: the process that starts a training must have none."""
-
-    monitor_interval = 0
 
 
 def require_columns(file: Path) -> int:
@@ -233,7 +208,6 @@ _checkers: list[Checker] = []
 
 
 def _begin(checker: Checker) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the process that asks
     _checkers.append(checker)
 
 
@@ -243,16 +217,11 @@ def _outcomes_there(file: str, rows: Sequence[Numbered]) -> list[Outcome]:
 
 def _outcomes(file: Path, checker: Checker, pool: Executor | None, num_processes: int) -> Iterator[list[Outcome]]:
     """Of all rows of a file, batch by batch, as they are ready; few batches are on their way at a time."""
-    pending: set[Future[list[Outcome]]] = set()
-    for batch in _batches(stream(file)):
-        if pool is None:
-            yield checker.outcomes(str(file), batch)
-            continue
-        while len(pending) >= 2 * num_processes:
-            done, pending = wait(pending, return_when=FIRST_COMPLETED)
-            yield from (future.result() for future in done)
-        pending.add(pool.submit(_outcomes_there, str(file), batch))
-    yield from (future.result() for future in pending)
+    batches = _batches(stream(file))
+    if pool is None:
+        yield from (checker.outcomes(str(file), batch) for batch in batches)
+    else:
+        yield from results(pool, _outcomes_there, ((str(file), batch) for batch in batches), 2 * num_processes)
 
 
 def _take(file: Path, outcomes: Sequence[Outcome], checked: Checked, first_with: dict[str, int]) -> None:

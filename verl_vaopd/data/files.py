@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from verl_vaopd.data.generated import GENERATED
+from verl_vaopd.data.prepared import PREPARED
 from verl_vaopd.files import sha256_of
 
 
@@ -26,6 +27,17 @@ def held_out_files(cfg: DictConfig) -> list[Path]:
 def is_made_here(cfg: DictConfig, file: Path) -> bool:
     """Whether code makes this file (data/generated.py) before training starts."""
     return cfg.dataset.name in GENERATED and file.is_relative_to(Path(cfg.dataset.root).expanduser())
+
+
+def is_to_be_prepared(cfg: DictConfig, file: Path) -> bool:
+    """Whether a public data set (data/prepared/) whose place nobody has chosen is not there yet."""
+    root = Path(cfg.dataset.root)
+    return cfg.dataset.name in PREPARED and root == default_root(cfg.dataset.name) and not root.exists()
+
+
+def default_root(name: str) -> Path:
+    """Where a data set is if dataset.root does not say otherwise."""
+    return Path("datasets") / name
 
 
 def contents(cfg: DictConfig) -> dict[str, str]:

@@ -10,7 +10,12 @@ from typing import Any
 from verl_vaopd.answers.rewards import exact_match, well_formed
 from verl_vaopd.data.generated import GENERATED
 
-SCORERS: dict[str, Callable[[str, str], bool]] = {"exact_match": exact_match, **dict.fromkeys(GENERATED, exact_match)}
+SCORERS: dict[str, Callable[[str, str], bool]] = {
+    "exact_match": exact_match,
+    "geo3k": exact_match,
+    "virl39k": exact_match,
+    **dict.fromkeys(GENERATED, exact_match),
+}
 """The rule of every `data_source`: a rule's own name, which data of your own give, or a generated data set's."""
 
 

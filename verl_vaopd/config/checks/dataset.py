@@ -3,15 +3,19 @@ checked by rollout/row_check.py, which knows the student's tokens."""
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from verl_vaopd.config.errors import Findings, listing
 from verl_vaopd.data.checking import require_columns
-from verl_vaopd.data.files import held_out_files, is_made_here, train_files
+from verl_vaopd.data.files import held_out_files, is_made_here, is_to_be_prepared, train_files
 from verl_vaopd.data.generated import EMBEDDED
+from verl_vaopd.data.prepared import PREPARED
+from verl_vaopd.data.prepared.manifest import is_as_prepared
 from verl_vaopd.data.rows import RowError
+from verl_vaopd.files import MANIFEST
 
 B = "data.train_batch_size"
 
@@ -52,17 +56,19 @@ def check_dataset(cfg: DictConfig, findings: Findings) -> None:
 
 def _num_rows(cfg: DictConfig, key: str, file: Path, findings: Findings) -> int | None:
     """Rows of a file that can be used; None for one that cannot, or is made here."""
-    if is_made_here(cfg, file):
+    if is_made_here(cfg, file) or is_to_be_prepared(cfg, file):
         return None
+    name = cfg.dataset.name
+    prepare = f"vaopd prepare {name} --out {shlex.quote(cfg.dataset.root)}, or " if name in PREPARED else ""
     there = findings.require(
         file.is_file(),
         f"no such data file ({key})",
         got=file,
         expected="a parquet file on this machine, or on a disk that all machines share",
-        fix="point dataset.root at a directory that has it (nothing here converts geo3k or virl39k yet), or without "
-        f"data: dataset={EMBEDDED} student=tiny teacher=tiny",
+        fix=f"{prepare}point dataset.root at a directory that has it, or without data: dataset={EMBEDDED} student=tiny "
+        "teacher=tiny",
     )
-    if not there:
+    if not there or not _require_as_prepared(file, findings):
         return None
     try:
         return require_columns(file)
@@ -75,6 +81,16 @@ def _num_rows(cfg: DictConfig, key: str, file: Path, findings: Findings) -> int 
             fix=error.fix,
         )
         return None
+
+
+def _require_as_prepared(file: Path, findings: Findings) -> bool:
+    return findings.require(
+        is_as_prepared(file),
+        "a prepared data file was changed",
+        got=f"{file}, whose SHA-256 is not the one in {MANIFEST} beside it",
+        expected="the file as `vaopd prepare` wrote it",
+        fix=f"prepare it again into another directory; or, to use the change, remove {file.parent / MANIFEST}",
+    )
 
 
 def _check_steps(cfg: DictConfig, num_rows: int, findings: Findings) -> None:
