@@ -25,7 +25,7 @@ FLOORS = (
     ("engine", "runs"),
     ("config",),
     ("data",),
-    ("stats", "answers", "images", "image_files", "parquet"),
+    ("stats", "answers", "images", "image_files", "parquet", "hub", "progress"),
     ("algorithms",),
     ("provenance",),
     ("platform",),

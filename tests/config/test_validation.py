@@ -1,11 +1,15 @@
 """What `validate` finds between keys. Each case breaks one thing and expects exactly that to be named."""
 
+import json
+import shutil
+
 import pytest
 
 from tests.config.conftest import CPU, PAPER, eight_gpus, no_gpus, write_data
 from verl_vaopd.config import ConfigError, compose, validate
 from verl_vaopd.config.checks import hardware
 from verl_vaopd.config.checks.settings import FIXED, NOT_IN_THE_LOSS
+from verl_vaopd.files import sha256_of
 from verl_vaopd.platform import Gpu
 
 B, K = "data.train_batch_size", "actor_rollout_ref.rollout.n"
@@ -211,6 +215,24 @@ class TestDataFiles:
         train, validation = problems(PAPER, {})
         assert "a data file lacks columns (data.train_files)" in train and "no reward_model among prompt" in train
         assert "a data file cannot be read (data.val_files)" in validation
+
+    def test_a_prepared_file_is_as_it_was_prepared(self, problems, workplace):
+        root = workplace / "datasets/geo3k"
+        files = {name: {"sha256": sha256_of(root / name)} for name in ("train.parquet", "validation.parquet")}
+        manifest = {"dataset": "geo3k", "request": {}, "sources": [], "splits": {}, "files": files}
+        (root / "manifest.json").write_text(json.dumps(manifest))
+        assert problems(PAPER, {}) == []
+        write_data(root / "train.parquet", 99)
+        (problem,) = problems(PAPER, {})
+        assert problem.startswith("a prepared data file was changed") and "train.parquet" in problem
+        (root / "manifest.json").unlink()  # the fix
+        assert problems(PAPER, {}) == []
+
+    def test_a_public_data_set_in_its_own_place_is_prepared_on_demand(self, problems, workplace):
+        shutil.rmtree(workplace / "datasets/geo3k")
+        assert problems(PAPER, {}) == []
+        (problem, _) = problems(PAPER, {"dataset.root": "mistyped"})
+        assert "vaopd prepare geo3k --out mistyped" in problem
 
     @pytest.mark.parametrize(
         ("num_rows", "values", "what", "fix"),

@@ -19,6 +19,7 @@ from verl_vaopd.platform import activate
 
 activate()
 from verl_vaopd.config import compose  # noqa: E402
+from verl_vaopd.config.checks.dataset import require_enough_rows  # noqa: E402
 from verl_vaopd.data.checking import check_files  # noqa: E402
 from verl_vaopd.data.generated import GENERATED  # noqa: E402
 from verl_vaopd.rollout import row_check  # noqa: E402
@@ -27,7 +28,7 @@ from verl_vaopd.rollout.dataset import PromptDataset, RowFile  # noqa: E402
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 96, 3), dtype=np.uint8))
 CONFIG = OmegaConf.create(
     {
-        "rows": {"prompt_suffix": " Why?", "min_pixels": None, "max_pixels": None},
+        "rows": {"prompt_suffix": " Why?", "min_pixels": None, "max_pixels": None, "left_out": None},
         "shuffle": True,
         "seed": 0,
     }
@@ -176,6 +177,24 @@ def test_a_job_checks_its_files_once_with_the_students_tokens(job, folder, monke
     row_check.require_rows(job("method=opsd", "teacher=tiny"))  # the solution is the ground truth, which is there
     with pytest.raises(ValueError, match=r"6 rows or files (.|\n)*extra_info.solution: no reference solution"):
         row_check.require_rows(job("method=opsd", "teacher=tiny", "privilege.reference=extra_info.solution"))
+
+
+def test_too_long_prompts_are_left_out_where_the_configuration_says_so(job, folder, tmp_path) -> None:
+    made = rows(4)
+    made[2]["prompt"][0]["content"] += " Why?" * 300
+    pq.write_table(pa.Table.from_pylist(made), folder / "train.parquet")
+    with pytest.raises(ValueError, match=r"1 rows or files .*\n.*row 2, prompt: too long"):
+        row_check.require_rows(job())
+    cfg = job("dataset.overlong=drop", f"run.dir={tmp_path}", "data.train_batch_size=4")
+    row_check.require_rows(cfg)
+    assert row_check.left_out_rows(cfg) == {folder / "train.parquet": [2]}
+    with pytest.raises(ValueError, match="fewer rows than a batch\n  got:      3 rows"):
+        require_enough_rows(cfg, row_check.left_out_rows(cfg))
+    row_check.record_left_out(cfg, tmp_path)
+    prompts = PromptDataset(cfg.data.train_files, None, cfg.data)
+    assert [prompt["index"] for prompt in map(prompts.__getitem__, range(len(prompts)))] == ["0", "1", "3"]
+    assert prompts.questions_of("train") == ["0", "1", "3"]
+    assert len(PromptDataset(cfg.data.val_files, None, cfg.data)) == 4
 
 
 def test_what_is_made_here_is_checked_by_who_makes_it(job, folder, monkeypatch) -> None:

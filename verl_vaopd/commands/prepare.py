@@ -9,11 +9,12 @@ from omegaconf import DictConfig
 
 from verl_vaopd.commands.program import program, short
 from verl_vaopd.config import validate
+from verl_vaopd.config.checks.dataset import require_enough_rows
 from verl_vaopd.config.data_schema import DatasetConfig
 from verl_vaopd.data.checking import check_files
 from verl_vaopd.data.files import default_root, is_to_be_prepared, train_files
 from verl_vaopd.data.prepared.preparation import Request, prepare
-from verl_vaopd.rollout.row_check import require_rows
+from verl_vaopd.rollout.row_check import left_out_rows, require_rows
 
 
 def prepare_data_set(request: Request, out: Path) -> None:
@@ -45,6 +46,10 @@ def require_data(cfg: DictConfig) -> None:
         prepare_data_set(Request(cfg.dataset.name, seed=cfg.dataset.seed), Path(cfg.dataset.root))
         validate(cfg)
     require_rows(cfg)
+    left_out = left_out_rows(cfg)
+    for file, rows in left_out.items():
+        print(f"left out: {len(rows)} rows of {short(file)}, of more than {cfg.data.max_prompt_length} tokens")
+    require_enough_rows(cfg, left_out)
 
 
 def check(directory: Path) -> None:

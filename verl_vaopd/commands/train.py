@@ -15,6 +15,7 @@ from verl_vaopd.commands.prepare import require_data
 from verl_vaopd.commands.program import program, short
 from verl_vaopd.commands.room import require_room_for
 from verl_vaopd.config import cautions, compose, validate, with_default_groups
+from verl_vaopd.rollout.row_check import record_left_out
 from verl_vaopd.runs import events, run_dir
 from verl_vaopd.runs.checkpoints import BEST, complete_steps
 
@@ -39,6 +40,7 @@ def train(overrides: Sequence[str], command_line: Sequence[str], print_only: boo
     require_data(cfg)
     require_room_for([(cfg, run_dir.choose(cfg))])
     run = run_dir.prepare(cfg, overrides, command_line)
+    record_left_out(cfg, run.path)
     console = Console()
     console.print(f"run  {short(run.path)} ({'resumed' if run.resumes else 'new'})")
     console.print(f"log  {short(run.path / run_dir.LOG)}")

@@ -35,6 +35,7 @@ from verl_vaopd.commands.room import require_room_for
 from verl_vaopd.commands.run_jobs import run_together
 from verl_vaopd.disk import told_if_full
 from verl_vaopd.files import require_own_results
+from verl_vaopd.rollout.row_check import record_left_out
 from verl_vaopd.runs import run_dir
 from verl_vaopd.runs.causes import cause_in
 from verl_vaopd.runs.export import PROVENANCE, resolve_checkpoint
@@ -224,6 +225,7 @@ def _train(stage: Job, command_line: Sequence[str], command: Sequence[str]) -> i
     if is_done(stage):
         return 0
     run = run_dir.prepare(stage.cfg, stage.overrides, command_line)
+    record_left_out(stage.cfg, run.path)
     print(f"{stage.title}: {run.path} ({'resumed' if run.resumes else 'new'})")
     try:
         return supervisor.run(run, Console(), command)

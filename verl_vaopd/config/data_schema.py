@@ -38,6 +38,12 @@ class DatasetConfig:
         at_least=1,
         nullable=True,
     )
+    overlong: str = option(
+        "error",
+        "Rows whose prompt has more than data.max_prompt_length tokens: `error` ends the command before the start, "
+        "`drop` leaves them out of the run, counts them and lists them in its left_out_rows.json. None is ever cut.",
+        choices=("error", "drop"),
+    )
     seed: int = option(
         0,
         "Seed of generated data, and of the held-out problems that `vaopd prepare` draws; not run.seed, so that runs "

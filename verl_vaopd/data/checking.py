@@ -41,6 +41,7 @@ class Checked:
         bad: the first NUM_LISTED problems: file, number of the row (None: the file itself), what is wrong.
         num_bad: all of them.
         longest: tokens of the longest prompt that is too long; 0 where none is.
+        left_out: {file: numbers of the rows that are left out}, sorted, where too long ones are.
     """
 
     num_rows: dict[Path, int] = field(default_factory=dict)
@@ -48,6 +49,7 @@ class Checked:
     bad: list[tuple[Path, int | None, RowError]] = field(default_factory=list)
     num_bad: int = 0
     longest: int = 0
+    left_out: dict[Path, list[int]] = field(default_factory=dict)
 
     def add(self, file: Path, row: int | None, error: RowError) -> None:
         """One more problem."""
@@ -78,6 +80,7 @@ def check_files(
     prompt_suffix: str,
     measures: Mapping[Path, Callable[[], Measure]] | None = None,
     in_process: bool = False,
+    drop_overlong: bool = False,
 ) -> Checked:
     """Check every row of data files.
 
@@ -86,6 +89,7 @@ def check_files(
         prompt_suffix: as read_row.
         measures: {file: makes what measures its prompts}, made once in every process; picklable.
         in_process: check in this process, which has a model's libraries already.
+        drop_overlong: a prompt that is too long is left out, and is no problem.
     """
     checked = Checked()
     readable = []
@@ -105,7 +109,7 @@ def check_files(
         for file in readable:
             first_with: dict[str, int] = {}
             for outcomes in _outcomes(file, checker, started, num_processes):
-                _take(file, outcomes, checked, first_with)
+                _take(file, outcomes, checked, first_with, drop_overlong)
                 bar.update(len(outcomes))
     return checked
 
@@ -224,11 +228,15 @@ def _outcomes(file: Path, checker: Checker, pool: Executor | None, num_processes
         yield from results(pool, _outcomes_there, ((str(file), batch) for batch in batches), 2 * num_processes)
 
 
-def _take(file: Path, outcomes: Sequence[Outcome], checked: Checked, first_with: dict[str, int]) -> None:
+def _take(
+    file: Path, outcomes: Sequence[Outcome], checked: Checked, first_with: dict[str, int], drop_overlong: bool
+) -> None:
     """Count the rows of a batch; first_with: {index: the row that was first to have it}."""
     for number, index, num_images, error in outcomes:
         checked.num_images[file] += num_images
-        if error is not None:
+        if error is not None and error.num_tokens and drop_overlong:
+            checked.left_out[file] = sorted([*checked.left_out.get(file, []), number])
+        elif error is not None:
             checked.add(file, number, error)
         if index is not None and (other := first_with.setdefault(index, number)) != number:
             got = Verbatim(f"{index}, as in row {min(number, other)}")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import glob
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,13 @@ class PromptDataset(Dataset):
         paths = [data_files] if isinstance(data_files, str) else data_files
         self.processor = processor
         self.files = [RowFile(path, config.rows.prompt_suffix) for path in paths]
-        places = [(file, number) for file in range(len(self.files)) for number in range(len(self.files[file]))]
+        left_out = _left_out(config.rows.left_out)
+        places = [
+            (number, row)
+            for number, file in enumerate(self.files)
+            for row in range(len(file))
+            if row not in left_out.get(file.path, ())
+        ]
         if 0 < max_samples < len(places):  # verl draws them in this way
             chosen = np.arange(max_samples)
             if config.shuffle:
@@ -124,6 +131,14 @@ class PromptDataset(Dataset):
         return await asyncio.get_running_loop().run_in_executor(
             None, lambda: (images_of(messages, image_patch_size, config.rows) or None, None, None)
         )
+
+
+def _left_out(record: str | None) -> dict[Path, set[int]]:
+    """{file: rows that the run leaves out}, which the check before the start has recorded (row_check.py)."""
+    if record is None:
+        return {}
+    rows = json.loads(Path(record).read_text(encoding="utf-8"))
+    return {Path(file): set(numbers) for file, numbers in rows.items()}
 
 
 def images_of(

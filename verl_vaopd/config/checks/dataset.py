@@ -4,6 +4,7 @@ checked by rollout/row_check.py, which knows the student's tokens."""
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -44,6 +45,13 @@ def check_dataset(cfg: DictConfig, findings: Findings) -> None:
                 expected=f"at least validation.num_questions={cfg.validation.num_questions}",
                 fix=f"validation.num_questions={rows}",
             )
+    findings.require(
+        dataset.overlong == "error" or not cfg.method.stored_responses,
+        "stored responses are to all prompts",
+        got=f"dataset.overlong={dataset.overlong} with method={cfg.method.name}",
+        expected="every row of the training file",
+        fix="dataset.overlong=error",
+    )
     if dataset.min_pixels is not None and dataset.max_pixels is not None:
         findings.require(
             0 < dataset.min_pixels <= dataset.max_pixels,
@@ -52,6 +60,30 @@ def check_dataset(cfg: DictConfig, findings: Findings) -> None:
             expected="0 < min_pixels <= max_pixels",
             fix="dataset.min_pixels=262144 dataset.max_pixels=4194304",
         )
+
+
+def require_enough_rows(cfg: DictConfig, left_out: Mapping[Path, Sequence[int]]) -> None:
+    """The same of what is left of the data files.
+
+    Args:
+        left_out: {file: its rows that the run leaves out}.
+    Raises:
+        ConfigError: fewer rows than a batch, fewer batches than steps, or a held-out file of which nothing is left.
+    """
+    if not left_out:
+        return
+    findings = Findings()
+    rows = {file: require_columns(file) - len(left_out.get(file, ())) for file in (*train_files(cfg), *left_out)}
+    _check_steps(cfg, sum(rows[file] for file in train_files(cfg)), findings)
+    for file in left_out:
+        findings.require(
+            rows[file] > 0,
+            "a data file has no prompt that is short enough",
+            got=f"{len(left_out[file])} rows of {file}",
+            expected=f"prompts of at most data.max_prompt_length={cfg.data.max_prompt_length} tokens",
+            fix="raise data.max_prompt_length, or lower dataset.max_pixels",
+        )
+    findings.raise_if_any()
 
 
 def _num_rows(cfg: DictConfig, key: str, file: Path, findings: Findings) -> int | None:
