@@ -27,7 +27,7 @@ FLOORS = (
     ("data",),
     ("stats", "answers", "images", "image_files", "parquet", "hub", "progress"),
     ("algorithms",),
-    ("provenance",),
+    ("provenance", "hub"),
     ("platform",),
     ("files",),
     ("disk",),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -19,6 +20,7 @@ from verl_vaopd.evaluation import questions, scoring
 from verl_vaopd.evaluation.benchmark import Benchmark
 from verl_vaopd.evaluation.chat_client import ChatClient, require_endpoint
 from verl_vaopd.evaluation.judge import CachedJudge
+from verl_vaopd.evaluation.origin import ORIGIN, note, origin_of
 from verl_vaopd.evaluation.questions import QuestionSet
 from verl_vaopd.evaluation.settings import benchmark_names, benchmark_of, out_directory
 from verl_vaopd.evaluation.sources.endpoint import EndpointSource
@@ -149,6 +151,8 @@ def _opened(
 ) -> Iterator[_Part]:
     """A part of the run, other processes kept out of it. Raises ValueError if other responses are there."""
     staged = directory / f".{scoring.QUESTIONS}.{os.getpid()}"
+    origin = origin_of(path, benchmark.splits)
+    print(note(origin), end="", file=sys.stderr)
     try:
         sampling = _sampling(settings, benchmark.name)
         identity = {
@@ -168,6 +172,7 @@ def _opened(
         with Journal(directory / scoring.RESPONSES, identity) as journal:
             _require_questions(staged, directory / scoring.QUESTIONS)
             staged.replace(directory / scoring.QUESTIONS)
+            write_text(directory / ORIGIN, json.dumps(origin, indent=1) + "\n")
             done = _done(journal.path)
             yield _Part(benchmark, path, len(asked.lines), sampling, fingerprint(identity), journal, done)
     finally:
