@@ -22,7 +22,7 @@ FLOORS = (
     ("trainer", "analysis", "evaluation"),
     ("rollout", "actor"),
     ("teacher",),
-    ("engine", "runs"),
+    ("engine", "runs", "model_weights"),
     ("config",),
     ("data",),
     ("stats", "answers", "images", "image_files", "parquet", "hub", "progress"),

@@ -124,15 +124,16 @@ def test_all_fetched_once(hub, tmp_path, capsys):
     assert not list((tmp_path / "data").glob(".*"))
 
 
-def test_interrupted_and_resumed(hub, tmp_path, capsys):
+def test_interrupted_and_resumed(hub, tmp_path, capsys, monkeypatch):
     """A connection that breaks goes on where it broke; the next call with the files that are not whole."""
     repo = publish(hub, "mmmu")
     words = ["eval", "fetch", "mmmu", f"data={tmp_path / 'data'}"]
+    monkeypatch.setattr(constants, "DOWNLOAD_CHUNK_SIZE", 64)
     repo.cut[FIRST] = 100
     repo.gone.add(SECOND)
     assert main(words) == 2
     assert "MMMU/MMMU: got RemoteEntryNotFoundError (404" in capsys.readouterr().err
-    assert ("GET", f"datasets/MMMU/MMMU/resolve/{repo.commit}/{FIRST}", "bytes=100-") in hub.asked
+    assert ("GET", f"datasets/MMMU/MMMU/resolve/{repo.commit}/{FIRST}", "bytes=64-") in hub.asked
     assert not (tmp_path / "data/MMMU").exists()
     repo.gone.clear()
     hub.asked.clear()
