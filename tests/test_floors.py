@@ -30,7 +30,7 @@ FLOORS = (
     ("provenance", "hub"),
     ("platform",),
     ("files",),
-    ("disk",),
+    ("disk", "progress"),
 )
 
 # Downwards, and refused all the same: (importer, what it must not import, what to do instead).

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import constants, snapshot_download
 from omegaconf import OmegaConf
 
 import verl_vaopd
 from tests.hub_server import Hub, Repo, ask, repo_of, serve
-from verl_vaopd import disk
+from verl_vaopd import disk, progress
 from verl_vaopd.cli import main
 from verl_vaopd.commands import supervisor
 from verl_vaopd.model_weights import fetch_models, hub_models, require_models
@@ -35,10 +35,9 @@ def wanted() -> set[str]:
     return {path.name for path in (TINY / "student").iterdir()}
 
 
-def test_fetched_once_and_whole(hub, tmp_path, capsys, monkeypatch):
+def test_fetched_once_and_whole(hub, capsys, monkeypatch):
     """Without pickles; the second call fetches nothing; then its files are found, and required, without a hub."""
-    from transformers import AutoConfig, AutoTokenizer
-
+    monkeypatch.setattr(progress, "_AFTER", 0.0)
     fetch_models(NAMED)
     assert set(hub.fetched()) == wanted() and len(hub.fetched()) == len(wanted())
     told = capsys.readouterr().err
@@ -48,8 +47,10 @@ def test_fetched_once_and_whole(hub, tmp_path, capsys, monkeypatch):
     assert not hub.fetched() and "fetching" not in capsys.readouterr().err
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     fetch_models(NAMED)
-    for kind in (AutoConfig, AutoTokenizer):
-        kind.from_pretrained(MODEL, cache_dir=tmp_path / "cache", local_files_only=True)
+    cached = Path(snapshot_download(MODEL, local_files_only=True))  # as transformers and vLLM look for it
+    assert {path.name: path.read_bytes() for path in cached.iterdir()} == {
+        path.name: path.read_bytes() for path in (TINY / "student").iterdir()
+    }
 
 
 def test_a_training_finds_its_models_there(hub, tmp_path, monkeypatch):

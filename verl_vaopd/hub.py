@@ -2,7 +2,7 @@
 
 huggingface_hub does the work, and so its environment variables hold: HF_ENDPOINT, HF_TOKEN, HF_HOME, HF_HUB_OFFLINE,
 and those of proxies. Files that are whole are never fetched again; of one that was cut off, it begins anew. It compares
-sizes; SHA-256 is compared here.
+sizes; SHA-256 is compared here. Imports no torch.
 """
 
 from __future__ import annotations
@@ -10,18 +10,21 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import re
-import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
 from tqdm import tqdm
 
+from verl_vaopd.disk import require_room
 from verl_vaopd.files import sha256_of
+from verl_vaopd.progress import Bar
 
 Kind = Literal["model", "dataset"]
 
+_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
 _SECRETS = re.compile(r"(?<=//)[^/@\s]*@|\?[^\s'\"]*")
 """Of an address: a password of a proxy, and the signature of a link."""
 
@@ -84,6 +87,53 @@ def repository(repo_id: str, kind: Kind) -> Repository:
     return Repository(repo_id, kind, str(info.sha), tuple(files))
 
 
+def is_id(name: str) -> bool:
+    """Whether it looks like OWNER/NAME of the hub."""
+    return _ID.fullmatch(name) is not None
+
+
+def not_cached(found: Repository, files: Iterable[HubFile]) -> list[HubFile]:
+    """Those that are not in the hub's cache."""
+    from huggingface_hub import try_to_load_from_cache
+
+    def is_cached(file: HubFile) -> bool:
+        path = try_to_load_from_cache(found.id, file.name, revision=found.commit, repo_type=found.kind)
+        return isinstance(path, str)
+
+    return [file for file in files if not is_cached(file)]
+
+
+def download_dataset(hub_id: str, patterns: Sequence[str]) -> tuple[Path, str]:
+    """A data set's files in the hub's cache, and their commit; what is there is not fetched again.
+
+    Args:
+        patterns: of names, as of fnmatch.
+    Raises:
+        ValueError: the hub cannot be reached and the files are not in the cache, or it has no such data set.
+        DiskFull: no room.
+    """
+    from huggingface_hub import constants, snapshot_download
+    from huggingface_hub.errors import LocalEntryNotFoundError
+
+    commit, problem = None, f"{hub_id}: got no {' and no '.join(patterns)}, expected these files on the hub"
+    try:
+        found = repository(hub_id, "dataset")
+    except UnreachableError as error:
+        problem = str(error)
+    else:
+        missing = not_cached(found, (f for f in found.files if any(fnmatchcase(f.name, each) for each in patterns)))
+        require_room(Path(constants.HF_HUB_CACHE), sum(file.size for file in missing), f"fetching {hub_id}")
+        download(found, missing)
+        commit = found.commit
+    try:
+        path = snapshot_download(hub_id, repo_type="dataset", revision=commit, local_files_only=True)
+    except LocalEntryNotFoundError:
+        raise ValueError(
+            f"{problem}, or in its cache; fetch them elsewhere and name their directory: --source DIR"
+        ) from None
+    return Path(path), Path(path).name
+
+
 def download(found: Repository, files: Iterable[HubFile], directory: Path | None = None) -> None:
     """Fetch files that are not there yet, with a bar on stderr.
 
@@ -99,13 +149,11 @@ def download(found: Repository, files: Iterable[HubFile], directory: Path | None
 
     files = list(files)
     revision = None if directory is None else found.commit
-    # A file is not redrawn: it gets a line every half minute.
-    interval = 0.1 if sys.stderr.isatty() else 30.0
     total, done = sum(file.size for file in files), 0
     with (
         _resumable(),
         told(found.id, found.kind),
-        tqdm(desc=found.id, total=total, unit="B", unit_scale=True, mininterval=interval, file=sys.stderr) as bar,
+        Bar(found.id, total, "B", scaled=True) as bar,
     ):
         for file in files:
             hf_hub_download(

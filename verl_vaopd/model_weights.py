@@ -66,8 +66,6 @@ def fetch_models(models: Mapping[str, str]) -> None:
 
 def _missing(key: str, model: str) -> tuple[hub.Repository, list[hub.HubFile]] | None:
     """None for nothing, and where the hub is out of reach and the model in the cache."""
-    from huggingface_hub import try_to_load_from_cache
-
     try:
         found = hub.repository(model, "model")
     except hub.UnreachableError as error:
@@ -82,9 +80,7 @@ def _missing(key: str, model: str) -> tuple[hub.Repository, list[hub.HubFile]] |
             "they are loaded); choose another one, or load it where you trust it, `save_pretrained` it, and "
             f"name that directory with {key}=DIR"
         )
-    missing = [
-        file for file in files if not isinstance(try_to_load_from_cache(model, file.name, revision=found.commit), str)
-    ]
+    missing = hub.not_cached(found, files)
     return (found, missing) if missing else None
 
 
