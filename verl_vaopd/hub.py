@@ -78,8 +78,10 @@ def repository(repo_id: str, kind: Kind) -> Repository:
     """
     from huggingface_hub import HfApi, constants
 
+    hub = HfApi()
+    ask = hub.dataset_info if kind == "dataset" else hub.model_info
     with told(repo_id, kind):
-        info = HfApi().repo_info(repo_id, repo_type=kind, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+        info = ask(repo_id, files_metadata=True, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     files = (
         HubFile(file.rfilename, file.size or 0, file.lfs.sha256 if file.lfs else None, file.blob_id or "")
         for file in info.siblings or ()
