@@ -22,15 +22,15 @@ FLOORS = (
     ("trainer", "analysis", "evaluation"),
     ("rollout", "actor"),
     ("teacher",),
-    ("engine", "runs"),
+    ("engine", "runs", "model_weights"),
     ("config",),
     ("data",),
-    ("stats", "answers", "images", "image_files", "parquet", "hub", "progress"),
+    ("stats", "answers", "images", "image_files", "parquet", "hub"),
     ("algorithms",),
     ("provenance",),
     ("platform",),
     ("files",),
-    ("disk",),
+    ("disk", "progress"),
 )
 
 # Downwards, and refused all the same: (importer, what it must not import, what to do instead).

@@ -78,11 +78,15 @@ def collect(options: argparse.Namespace) -> int:
     """`vaopd collect`: verified responses of the teacher, for `method=cot_sft` and `method=offpolicy_kd`."""
     from verl_vaopd.commands.prepare import require_data
     from verl_vaopd.config import compose, validate, with_default_groups
+    from verl_vaopd.model_weights import fetch_models, hub_models, require_models
     from verl_vaopd.rollout.collect import collect as collect_responses
 
     cfg = compose(with_default_groups(options.overrides))
     validate(cfg)
+    models = hub_models([cfg])
+    require_models(models)
     require_data(cfg)
+    fetch_models(models)
     print(f"stored in {short(collect_responses(cfg))}")
     return 0
 

@@ -32,8 +32,8 @@ def small_configuration(overrides):
         {
             "run": {"root": "runs", "name": None, "dir": "???", "seed": 0, "fresh": False, "changed_data": False},
             "method": {"name": "vaopd", "stored_responses": False},
-            "student": {"name": "tiny", "path": "init"},
-            "teacher": {"name": "tiny", "path": "teacher"},
+            "student": {"name": "tiny", "path": "./init"},
+            "teacher": {"name": "tiny", "path": "./teacher"},
             "dataset": {"name": "tinygeo", "root": "data"},
             "data": {"train_files": "data/train.parquet", "val_files": ["data/validation.parquet"]},
             "validation": {"n": 8, "every": 2, "splits": ["validation"], "patience": None},

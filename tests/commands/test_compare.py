@@ -356,7 +356,7 @@ def test_what_the_numbers_do_not_say_is_told_below_the_table(finished, small):
     few, many, teachers = "Fewer than 5 seeds", "Every interval is for itself", "measured with another teacher"
     table = (finished[0] / "comparison.md").read_text()
     assert few in table and many not in table and teachers not in table
-    run("method=vaopd,opd,opsd", "seeds=0,1,2,3,4", own=[["opsd", "teacher.path=init"]])
+    run("method=vaopd,opd,opsd", "seeds=0,1,2,3,4", own=[["opsd", "teacher.path=./init"]])
     table = (small / "comparison.md").read_text()
     assert few not in table and many in table
     assert "Mean VA of opsd is measured with another teacher than that of vaopd" in table

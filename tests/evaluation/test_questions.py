@@ -14,11 +14,11 @@ def test_data_are_found_by_their_usual_names(tmp_path):
     settings = parse(["model=m", f"data={tmp_path}"])
     with pytest.raises(ValueError, match=r"(?s)^mathvista: got none.*\ncustom: got none"):
         require_data(settings, ["mathvista", "custom"])
-    for name in ("MathVista", "MathVista_MINI.tsv", "mathvista"):  # ever more preferred
+    for name in ("MathVista_MINI.tsv", "mathvista", "MathVista"):  # ever more preferred
         (tmp_path / name).mkdir()
         assert data_path(settings, "mathvista") == tmp_path / name
-    named = parse(["model=m", f"data={tmp_path}", f"files.mathvista={tmp_path / 'MathVista'}"])
-    assert data_path(named, "mathvista") == tmp_path / "MathVista"
+    named = parse(["model=m", f"data={tmp_path}", f"files.mathvista={tmp_path / 'mathvista'}"])
+    assert data_path(named, "mathvista") == tmp_path / "mathvista"
     with pytest.raises(ValueError, match=r"files\.mathvista: got .*none"):
         data_path(parse(["model=m", f"files.mathvista={tmp_path / 'none'}"]), "mathvista")
 
@@ -28,13 +28,12 @@ def test_data_are_found_by_their_usual_names(tmp_path):
     [
         (
             "ai2d",
-            "get it with `hf download lmms-lab/ai2d --repo-type dataset --local-dir {}/ai2d` or take VLMEvalKit's "
-            "AI2D_TEST.tsv, or name it with files.ai2d=PATH",
+            "get it with `vaopd eval fetch ai2d data={}` or take VLMEvalKit's AI2D_TEST.tsv, or name it with "
+            "files.ai2d=PATH",
         ),
         (
             "geo3k",
-            "get it with `hf download hiyouga/geometry3k --repo-type dataset --local-dir {}/geo3k`, or name it with "
-            "files.geo3k=PATH",
+            "get it with `vaopd eval fetch geo3k data={}`, or name it with files.geo3k=PATH",
         ),
         ("tinygeo", "a training with dataset=tinygeo writes {}/tinygeo; name it with files.tinygeo=PATH"),
         ("custom", "name it with files.custom=PATH"),

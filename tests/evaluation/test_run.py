@@ -281,6 +281,7 @@ def test_another_configuration_is_refused_and_named(tmp_path, data):
     questions = (tmp_path / "out" / "custom" / "questions.jsonl").read_text()
     assert len(questions.splitlines()) == NUM_QUESTIONS  # the refused run has not touched them
     assert sorted(path.name for path in (tmp_path / "out" / "custom").iterdir()) == [
+        "files.json",
         "questions.jsonl",
         "responses.jsonl",
         "scores-rule.jsonl",

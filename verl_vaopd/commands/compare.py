@@ -30,6 +30,7 @@ from verl_vaopd.commands.jobs import (
 from verl_vaopd.commands.room import require_room_for
 from verl_vaopd.commands.run_jobs import run_together
 from verl_vaopd.files import require_own_results
+from verl_vaopd.model_weights import fetch_models, hub_models
 from verl_vaopd.runs import events, run_dir
 
 SET_HERE = ("run.seed",)
@@ -77,6 +78,7 @@ def compare(
     jobs = list(plan.jobs.values())
     require_own_results(plan.directory, RESULTS)
     num_done = sum(is_done(job) for job in jobs)
+    fetch_models(hub_models(job.cfg for job in jobs if not is_done(job)))
     require_room_for((job.cfg, job.path) for job in jobs if not is_done(job))
     print(f"comparison  {plan.directory}: {len(jobs)} runs" + (f", {num_done} of them finished" if num_done else ""))
     print_cautions({method: plan.jobs[method, plan.seeds[0]].cfg for method in plan.methods})

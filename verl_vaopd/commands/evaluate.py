@@ -3,6 +3,7 @@
 vaopd eval model=DIR benchmarks=all n=8 protocol=rule data=datasets out=eval/NAME
 vaopd eval table RUN...
 vaopd eval compare A B
+vaopd eval fetch BENCHMARK... data=datasets
 vaopd eval questions BENCHMARK files.BENCHMARK=PATH
 vaopd eval score BENCHMARK, vaopd eval aggregate BENCHMARK      see score.py
 vaopd eval crosscheck --backend NAME --python FILE              see crosscheck.py
@@ -53,19 +54,33 @@ def evaluate(options: argparse.Namespace) -> int:
     return 0
 
 
+def fetch(options: argparse.Namespace) -> int:
+    """`vaopd eval fetch NAME...`: published files from the hub into `data`."""
+    from verl_vaopd.evaluation.fetching import fetch as fetch_benchmarks
+    from verl_vaopd.evaluation.settings import benchmark_names, parse_names
+
+    settings = parse_names(options.words)
+    for line in fetch_benchmarks(benchmark_names(settings), Path(settings.data).expanduser()):
+        print(line, flush=True)
+    return 0
+
+
 def questions(options: argparse.Namespace) -> int:
     """`vaopd eval questions NAME`: the questions as JSONL, and on stderr what a run would leave out or miss."""
     from verl_vaopd.evaluation.benchmarks import BENCHMARKS
     from verl_vaopd.evaluation.listing import listed
+    from verl_vaopd.evaluation.origin import note, origin_of
     from verl_vaopd.evaluation.questions import data_path, read_questions
     from verl_vaopd.evaluation.settings import parse_files
 
     settings = parse_files(options.benchmark, options.settings)
     benchmark, path = BENCHMARKS[options.benchmark], data_path(settings, options.benchmark)
+    origin = origin_of(path, benchmark.splits)
     found = read_questions(benchmark, path, settings.limit)
     with quiet_if_closed():
         sys.stdout.writelines(found.lines)
     print(f"{path}: {len(found.lines)} questions of {benchmark.name}", file=sys.stderr)
+    print(note(origin), end="", file=sys.stderr)
     print(found.notes(path, benchmark), end="", file=sys.stderr)
     if found.without_image:
         print(f"{path}: {len(found.without_image)} questions lack an image, and can only be scored:", file=sys.stderr)
@@ -112,6 +127,12 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("second", type=Path, metavar="B")
     _add_protocol(command)
     command.set_defaults(command=compare)
+
+    command = commands.add_parser("fetch", help="download published files from the Hugging Face hub; resumable")
+    command.add_argument(
+        "words", nargs="+", metavar="BENCHMARK", help="names, or all, and data=DIR (default: datasets)"
+    )
+    command.set_defaults(command=fetch)
 
     command = commands.add_parser("questions", help="print a benchmark's questions with their ids (JSONL); asks none")
     command.add_argument("benchmark", metavar="BENCHMARK", help="such as mathvista; a wrong name lists them all")

@@ -13,6 +13,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from verl_vaopd.commands.prepare import require_data
+from verl_vaopd.model_weights import hub_models, require_models
 from verl_vaopd.runs import run_dir
 from verl_vaopd.runs.run_dir import VERSIONS
 
@@ -124,7 +125,7 @@ def compose_all(overrides_of: Mapping[str, Sequence[str]]) -> dict[str, DictConf
 
     Raises:
         ConfigError: with every problem of every part, each problem once.
-        ValueError: rows of data files that cannot be used.
+        ValueError: a model that cannot be had, or rows of data files that cannot be used.
     """
     from verl_vaopd.config import ConfigError, Problem, compose, validate
 
@@ -144,6 +145,7 @@ def compose_all(overrides_of: Mapping[str, Sequence[str]]) -> dict[str, DictConf
                 for problem, parts in found.items()
             ]
         )
+    require_models(hub_models(configs.values()))
     for cfg in configs.values():
         require_data(cfg)
     return configs

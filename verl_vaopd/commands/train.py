@@ -15,6 +15,7 @@ from verl_vaopd.commands.prepare import require_data
 from verl_vaopd.commands.program import program, short
 from verl_vaopd.commands.room import require_room_for
 from verl_vaopd.config import cautions, compose, validate, with_default_groups
+from verl_vaopd.model_weights import fetch_models, hub_models, require_models
 from verl_vaopd.rollout.row_check import record_left_out
 from verl_vaopd.runs import events, run_dir
 from verl_vaopd.runs.checkpoints import BEST, complete_steps
@@ -37,7 +38,10 @@ def train(overrides: Sequence[str], command_line: Sequence[str], print_only: boo
         print(OmegaConf.to_yaml(run_dir.with_dir(cfg, run_dir.choose(cfg))), end="")
         return 0
     validate(cfg)
+    models = hub_models([cfg])
+    require_models(models)
     require_data(cfg)
+    fetch_models(models)
     require_room_for([(cfg, run_dir.choose(cfg))])
     run = run_dir.prepare(cfg, overrides, command_line)
     record_left_out(cfg, run.path)

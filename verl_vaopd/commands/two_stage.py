@@ -35,6 +35,7 @@ from verl_vaopd.commands.room import require_room_for
 from verl_vaopd.commands.run_jobs import run_together
 from verl_vaopd.disk import told_if_full
 from verl_vaopd.files import require_own_results
+from verl_vaopd.model_weights import fetch_models, hub_models
 from verl_vaopd.rollout.row_check import record_left_out
 from verl_vaopd.runs import run_dir
 from verl_vaopd.runs.causes import cause_in
@@ -117,8 +118,11 @@ def two_stage(
     for model in (plan.directory / BOUNDARY, plan.directory / END):
         if model.exists():
             _exported_step(model)
-    done = [is_done(job) for job in (*plan.stages, *plan.points.values())]
-    require_room_for((job.cfg, job.path) for job in (*plan.stages, *plan.points.values()) if not is_done(job))
+    jobs = (*plan.stages, *plan.points.values())
+    done = [is_done(job) for job in jobs]
+    ahead = [job for job, is_over in zip(jobs, done, strict=True) if not is_over]
+    fetch_models(hub_models(job.cfg for job in ahead))
+    require_room_for((job.cfg, job.path) for job in ahead)
     if any(done):
         print(f"            {sum(done)} of {len(done)} runs are finished")
     print_cautions({stage.title: stage.cfg for stage in plan.stages})

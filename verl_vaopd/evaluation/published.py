@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 from verl_vaopd.evaluation.formats.delimited import DIALECTS, read_delimited
@@ -66,9 +67,9 @@ def files_of(path: Path, splits: Sequence[str]) -> list[Path]:
         return [path]
     if not path.is_dir():
         raise ValueError(f"{path}: expected a file or directory that exists; name the file")
-    parquet = {file for split in splits for file in path.rglob(f"{split}[.-]*parquet")}
+    parquet = sorted(file for file in path.rglob("*parquet") if is_of_split(file.name, splits))
     if parquet:
-        return sorted(parquet)
+        return parquet
     tables = sorted(file for file in path.iterdir() if file.suffix.lower() in _TABLES)
     of_text = [file for file in tables if file.suffix == _TSV]  # beside what the hub says about it in JSON
     if len(of_text or tables) == 1:
@@ -79,6 +80,11 @@ def files_of(path: Path, splits: Sequence[str]) -> list[Path]:
         f"{path}: got a directory without {splits[0]}*.parquet and without a file of {', '.join(_TABLES)}, expected "
         "one of them; name the file"
     )
+
+
+def is_of_split(name: str, splits: Sequence[str]) -> bool:
+    """Whether a file, by its name alone, is one of the parquet files of some split."""
+    return any(fnmatchcase(name, f"{split}[.-]*parquet") for split in splits)
 
 
 def _images(file: Path, entry: Entry, columns: Sequence[str]) -> tuple[RawImage, ...]:

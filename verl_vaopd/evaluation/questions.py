@@ -65,13 +65,20 @@ def data_path(settings: DictConfig, name: str) -> Path:
             raise ValueError(f"files.{name}: got {path}, expected a file or directory that exists")
         return path
     data, benchmark = Path(settings.data).expanduser(), BENCHMARKS[name]
-    names = [name, *(stem + suffix for stem in (name, benchmark.tsv) if stem for suffix in SUFFIXES)]
-    names += [benchmark.hub_id.split("/")[1]] if benchmark.hub_id else []
-    for candidate in names:
-        if (data / candidate).exists():
-            return data / candidate
-    advice = _where_to_get(benchmark, data / name)
-    raise ValueError(f"{name}: got none of {', '.join(names)} in {data}, expected one; {advice}")
+    for place in places(benchmark, data):
+        if place.exists():
+            return place
+    names = ", ".join(place.name for place in places(benchmark, data))
+    raise ValueError(f"{name}: got none of {names} in {data}, expected one; {_where_to_get(benchmark, data)}")
+
+
+def places(benchmark: Benchmark, data: Path) -> list[Path]:
+    """Where a benchmark's files are looked for in `data`, in this order."""
+    # The repository's name first: a data set of training may have the benchmark's, as Geometry3K's does.
+    names = [fetched_directory(benchmark, data).name] if benchmark.hub_id else []
+    names += [benchmark.name]
+    names += [stem + suffix for stem in (benchmark.name, benchmark.tsv) if stem for suffix in SUFFIXES]
+    return [data / name for name in names]
 
 
 def read_questions(benchmark: Benchmark, path: Path, limit: int | None) -> QuestionSet:
@@ -168,11 +175,17 @@ def _image_key(part: ImagePart) -> str:
         raise ValueError(f"image: got {error}, expected an image file that can be read") from None
 
 
-def _where_to_get(benchmark: Benchmark, directory: Path) -> str:
+def fetched_directory(benchmark: Benchmark, data: Path) -> Path:
+    """Where `vaopd eval fetch` puts a benchmark's files: a directory with the name of its repository."""
+    assert benchmark.hub_id is not None
+    return data / benchmark.hub_id.split("/")[1]
+
+
+def _where_to_get(benchmark: Benchmark, data: Path) -> str:
     named = f"name it with files.{benchmark.name}=PATH"
     if benchmark.made_by:
-        return f"{benchmark.made_by} writes {directory}; {named}"
+        return f"{benchmark.made_by} writes {data / benchmark.name}; {named}"
     hub_id, tsv = benchmark.hub_id, benchmark.tsv
-    ways = [f"get it with `hf download {hub_id} --repo-type dataset --local-dir {directory}`"] if hub_id else []
+    ways = [f"get it with `vaopd eval fetch {benchmark.name} data={data}`"] if hub_id else []
     ways += [f"take VLMEvalKit's {tsv}.tsv"] if tsv else []
     return f"{' or '.join(ways)}, or {named}" if ways else named

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -14,11 +15,13 @@ from typing import Any
 from omegaconf import DictConfig
 from tqdm import tqdm
 
+from verl_vaopd import hub
 from verl_vaopd.config.checks.weights import require_whole_weights
 from verl_vaopd.evaluation import questions, scoring
 from verl_vaopd.evaluation.benchmark import Benchmark
 from verl_vaopd.evaluation.chat_client import ChatClient, require_endpoint
 from verl_vaopd.evaluation.judge import CachedJudge
+from verl_vaopd.evaluation.origin import ORIGIN, note, origin_of
 from verl_vaopd.evaluation.questions import QuestionSet
 from verl_vaopd.evaluation.settings import benchmark_names, benchmark_of, out_directory
 from verl_vaopd.evaluation.sources.endpoint import EndpointSource
@@ -29,6 +32,7 @@ from verl_vaopd.evaluation.speed import SPEED, Speed, require_own_speed
 from verl_vaopd.evaluation.storage import Journal, fingerprint, read_rows, stored_identity
 from verl_vaopd.evaluation.tables import TABLES
 from verl_vaopd.files import require_own_results, sha256_of, write_text
+from verl_vaopd.model_weights import fetch_models, is_hub_id
 from verl_vaopd.platform import probe_gpus, use_cpu
 from verl_vaopd.platform.temporary import own_temporary_files
 from verl_vaopd.platform.vllm_engine import request_seed
@@ -149,6 +153,8 @@ def _opened(
 ) -> Iterator[_Part]:
     """A part of the run, other processes kept out of it. Raises ValueError if other responses are there."""
     staged = directory / f".{scoring.QUESTIONS}.{os.getpid()}"
+    origin = origin_of(path, benchmark.splits)
+    print(note(origin), end="", file=sys.stderr)
     try:
         sampling = _sampling(settings, benchmark.name)
         identity = {
@@ -168,6 +174,7 @@ def _opened(
         with Journal(directory / scoring.RESPONSES, identity) as journal:
             _require_questions(staged, directory / scoring.QUESTIONS)
             staged.replace(directory / scoring.QUESTIONS)
+            write_text(directory / ORIGIN, json.dumps(origin, indent=1) + "\n")
             done = _done(journal.path)
             yield _Part(benchmark, path, len(asked.lines), sampling, fingerprint(identity), journal, done)
     finally:
@@ -240,7 +247,8 @@ def _model(settings: DictConfig) -> Model:
     if path.is_dir():
         require_whole_weights("model", path)
     found = str(path) if path.is_dir() else settings.model
-    return Model(found, weights_fingerprint(found))
+    with hub.told(found, "model"):
+        return Model(found, weights_fingerprint(found))
 
 
 def _exported(run: Path) -> Path:
@@ -262,6 +270,8 @@ def _source(settings: DictConfig, model: Model, names: tuple[str, ...]) -> Sourc
         client = ChatClient(settings.endpoint, settings.key_env, settings.timeout, settings.attempts)
         return EndpointSource(client, settings.model, _sampling(settings, names[0]), settings.concurrency)
     assert model.path is not None
+    if is_hub_id(model.path):
+        fetch_models({model.path: "model"})
     return VllmSource(settings, model.path, on_cpu=not probe_gpus())
 
 

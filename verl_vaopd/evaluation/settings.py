@@ -112,6 +112,21 @@ def parse_files(name: str, words: Sequence[str]) -> DictConfig:
     return parse([f"benchmarks={name}", "model=none", *words])
 
 
+def parse_names(words: Sequence[str]) -> DictConfig:
+    """Settings that name benchmarks and the directory of their files. Raises ValueError for another key, and as parse.
+
+    Args:
+        words: names, and data=DIR on either side of them.
+    """
+    names = [word for word in words if "=" not in word]
+    other = [word for word in words if "=" in word and not word.startswith("data=")]
+    if other or not names:
+        got = other[0] if other else "no name"
+        raise ValueError(f"fetch: got {got}, expected names of benchmarks, or all, and data=DIR")
+    rest = [word for word in words if "=" in word]
+    return parse([f"benchmarks={','.join(names)}", "model=none", *rest])
+
+
 def defaults() -> str:
     """All keys with their defaults, one KEY=VALUE per line."""
     lines = []
