@@ -34,7 +34,7 @@ def small_configuration(overrides):
             "method": {"name": "vaopd", "stored_responses": False},
             "student": {"name": "tiny", "path": "./init"},
             "teacher": {"name": "tiny", "path": "./teacher"},
-            "dataset": {"name": "tinygeo", "root": "data"},
+            "dataset": {"name": "tinygeo", "root": "data", "overlong": "error"},
             "data": {"train_files": "data/train.parquet", "val_files": ["data/validation.parquet"]},
             "validation": {"n": 8, "every": 2, "splits": ["validation"], "patience": None},
             "checkpoint": {"every": 2, "keep": None},

@@ -1,7 +1,7 @@
-"""Parts of a real training are killed, one after the other; each time it ends soon, says why, and resumes.
+"""Parts of a real training are killed, one after the other: each time it ends soon, says why, and resumes.
 
-Every fault begins with the same command, which resumes where the one before has ended. `make test-faults`; half a minute
-to a minute for each fault on two idle cores. docs/reliability.md has the outcomes.
+Every fault begins with the same command, which resumes where the one before has ended. `make test-faults` runs them;
+docs/reliability.md has the outcomes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""A small training that is started, hurt and started again, as a person would see it: its output, its end, its steps."""
+"""A small training that is started, hurt and started again, as a person sees it: its output, its end, its steps."""
 
 from __future__ import annotations
 
