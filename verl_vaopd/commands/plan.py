@@ -57,10 +57,7 @@ def plan(
     predicted = predict(cfg, given, _lengths(responses, cfg) if responses else None, measured)
     advice = [] if predicted.memory.fits else advise(cfg, predicted)
     title = " ".join(groups)
-    if as_data:
-        print(json.dumps(as_json(predicted, title, advice), indent=1))
-    else:
-        print(as_text(predicted, title, advice))
+    print(json.dumps(as_json(predicted, title, advice), indent=1) if as_data else as_text(predicted, title, advice))
     return 0 if predicted.memory.fits else 1
 
 

@@ -12,9 +12,14 @@
     advice.py       which settings would make it fit
     text.py         as text and as JSON
 
-Imports neither torch nor verl.
+Imports neither torch nor verl. A check before a start asks
+
+    plan = predict(cfg, here=probe_gpus())
+    plan.memory.fits, verdict(plan, [] if plan.memory.fits else advise(cfg, plan))
 """
 
+from verl_vaopd.planning.advice import advise
 from verl_vaopd.planning.plan import Plan, predict
+from verl_vaopd.planning.text import verdict
 
-__all__ = ["Plan", "predict"]
+__all__ = ["Plan", "advise", "predict", "verdict"]

@@ -67,7 +67,7 @@ def gpu_named(name: str, ranks: int = 1) -> GpuModel:
     """
     if name == CPU:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / ranks
-        return GpuModel(CPU, memory, 0.1e12, 10 * GB, 10 * GB, 10 * GB, "this machine's main memory; a guess at speed")
+        return GpuModel(CPU, memory, 0.1e12, 10 * GB, 10 * GB, 10 * GB, "main memory; speed guessed")
     if name not in GPUS:
         raise ValueError(f"--gpu: got {name}, expected one of {', '.join((*GPUS, CPU))}")
     return GPUS[name]

@@ -110,18 +110,18 @@ def state_lines(cfg: DictConfig, student: Shape, work: Workload) -> list[Line]:
     scoring = (SCORING,) if work.objective.needs_gap else ()
     params = (START, *scoring, UPDATE) if config.param_offload else _ALWAYS
     optimizer = (UPDATE,) if config.optimizer_offload else _STEP
-    over = f"bytes / {shards} ranks" if shards > 1 else "bytes"
+    over = _over(shards)
     return [
-        Line("student's weights", dict.fromkeys(params, weights), f"{student.parameters / 1e9:.2f}e9 x {width} {over}"),
-        Line("AdamW's moments", dict.fromkeys(optimizer, moments), f"{trained / 1e9:.2f}e9 x 2 x {width} {over}"),
-        Line("gradients", {UPDATE: moments / 2}, f"{trained / 1e9:.2f}e9 x {width} {over}, freed after the step"),
+        Line("student's weights", dict.fromkeys(params, weights), f"{count(student.parameters)} x {width} {over}"),
+        Line("AdamW's moments", dict.fromkeys(optimizer, moments), f"{count(trained)} x 2 x {width} {over}"),
+        Line("gradients", {UPDATE: moments / 2}, f"{count(trained)} x {width} {over}; freed after the step"),
     ]
 
 
 def _teacher_lines(cfg: DictConfig, student: Shape, teacher: Shape, work: Workload) -> list[Line]:
     width = WIDTHS[cfg.teacher.dtype]
     weights = teacher.parameters * width / work.teacher_ranks
-    how = f"{teacher.parameters / 1e9:.2f}e9 x {width} bytes / {work.teacher_ranks} ranks"
+    how = f"{count(teacher.parameters)} x {width} {_over(work.teacher_ranks)}"
     if _has_pool(cfg):
         phases, where = (POOL,), " of the pool"
     elif not cfg.teacher.param_offload:
@@ -133,7 +133,7 @@ def _teacher_lines(cfg: DictConfig, student: Shape, teacher: Shape, work: Worklo
     head = Line(
         "teacher's head",
         dict.fromkeys(_ALWAYS, teacher.text.head * width),
-        f"{teacher.text.vocab:,} x {teacher.text.hidden} x {width} bytes, whole on every rank",
+        f"{teacher.text.vocab:,} x {teacher.text.hidden:,} x {width} bytes on every rank",
     )
     lines = [Line("teacher's weights", dict.fromkeys(phases, weights), how + where), head]
     if work.objective.scores_rollouts:
@@ -142,7 +142,7 @@ def _teacher_lines(cfg: DictConfig, student: Shape, teacher: Shape, work: Worklo
         kept = rows * longest * teacher.text.hidden * width * views
         there = (UPDATE,) if _has_pool(cfg) else (SCORING, UPDATE)
         lines.append(
-            Line("teacher's states", dict.fromkeys(there, kept), f"{rows} rows x {longest} tokens x {teacher.text.hidden}")
+            Line("teacher's states", dict.fromkeys(there, kept), f"{rows} rows x {longest:,} tokens x {teacher.text.hidden:,}")
         )
     return lines
 
@@ -177,13 +177,13 @@ def _pass_lines(
     mask = {phase: 1.0 * tokens**2 for phase, (kernel, tokens) in kernels.items() if kernel == "sdpa" and packed}
     passes = ({UPDATE: trained, scoring: scored}, logits, mask)
     unused = {phase: assumed.unused * sum(each.get(phase, 0.0) for each in passes) for phase in (UPDATE, scoring)}
-    kind = "inputs of layers and one layer" if checkpointed else "all layers; no gradient checkpointing"
-    tokens = f"{work.tokens_trained:,} and {work.tokens_scored:,} tokens"
+    kind = "layers' inputs, one layer" if checkpointed else "all layers (no gradient checkpointing)"
+    tokens = f"{work.tokens_trained:,} tokens, {work.tokens_scored:,} scored"
     return [
-        Line("gathered layers", gathered, "the largest unit and the next, FSDP's compute dtype"),
-        Line("head in passes", head, "gathered; in the update with its gradient in float32"),
-        Line("activations", passes[0], f"{kind}; micro-batches of {tokens}"),
-        Line("logits", logits, f"chunks of {CHUNK_SIZE} tokens, float32 blocks of {BLOCK_ELEMENTS[device] / 1e6:.0f}e6"),
+        Line("gathered layers", gathered, "the largest unit of FSDP and the next"),
+        Line("head in passes", head, "gathered; in the update with its gradient"),
+        Line("activations", passes[0], f"{kind}: {tokens}"),
+        Line("logits", logits, f"{CHUNK_SIZE} tokens at a time, and softmax"),
         *([Line("attention mask", mask, "sdpa: tokens x tokens of a micro-batch")] if mask else []),
         Line("allocator", unused, "assumed: lost between blocks"),
     ]
@@ -228,17 +228,17 @@ def _vllm_share(cfg: DictConfig, student: Shape, gpu: GpuModel, assumed: Assumpt
     weights = student.parameters * WIDTHS[rollout.dtype] / rollout.tensor_model_parallel_size
     given = OmegaConf.select(rollout, "engine_kwargs.vllm.kv_cache_memory_bytes")
     if given is not None:
-        return weights + given, given, "weights and engine_kwargs.vllm.kv_cache_memory_bytes"
+        return weights + given, given, "weights and kv_cache_memory_bytes"
     share = rollout.gpu_memory_utilization * gpu.memory
     cache = max(share - weights - assumed.vllm_work, 0.0)
-    return share, cache, f"gpu_memory_utilization={rollout.gpu_memory_utilization:g}: weights {weights / 1e9:.1f}, cache"
+    return share, cache, f"{rollout.gpu_memory_utilization:g} of the GPU (gpu_memory_utilization)"
 
 
 def _vllm(cfg: DictConfig, share: float, how: str, assumed: Assumptions) -> Line:
     if not cfg.actor_rollout_ref.rollout.free_cache_engine:
         return Line("vLLM", dict.fromkeys(_ALWAYS, share), f"{how}; never asleep")
     asleep = dict.fromkeys((START, SCORING, UPDATE, WEIGHTS), assumed.vllm_asleep)
-    return Line("vLLM", {**asleep, ROLLOUT: share}, f"{how}; asleep in between")
+    return Line("vLLM", {**asleep, ROLLOUT: share}, f"{how}, else asleep")
 
 
 def _transfer(cfg: DictConfig, student: Shape) -> Line:
@@ -256,11 +256,20 @@ def _transfer(cfg: DictConfig, student: Shape) -> Line:
 def _loading(cfg: DictConfig, student: Shape, teacher: Shape) -> Line:
     own = student.text.head * WIDTHS[cfg.actor_rollout_ref.actor.fsdp_config.model_dtype or "fp32"]
     theirs = teacher.text.head * WIDTHS[cfg.teacher.dtype]
-    return Line("loading", {START: float(own if _has_pool(cfg) else max(own, theirs))}, "the largest tensor, whole, on its way to all ranks")
+    return Line("loading", {START: float(own if _has_pool(cfg) else max(own, theirs))}, "the largest tensor, on its way to all ranks")
 
 
 def _has_pool(cfg: DictConfig) -> bool:
     return bool(cfg.teacher.placement == "pool")
+
+
+def count(parameters: int) -> str:
+    """`2.13e9`, `1.08e6`: for a reader."""
+    return f"{parameters / 1e9:.2f}e9" if parameters >= 1e8 else f"{parameters / 1e6:.2f}e6"
+
+
+def _over(ranks: int) -> str:
+    return f"bytes / {ranks} ranks" if ranks > 1 else "bytes"
 
 
 def _shards(size: int, ranks: int) -> int:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from verl_vaopd.planning.gpus import GB
+from verl_vaopd.planning.memory import count
 from verl_vaopd.planning.plan import Plan
-from verl_vaopd.planning.timing import MEASURED
+from verl_vaopd.planning.timing import ASSUMED, MEASURED
 
 WIDTH = 118
 CAVEAT = "Estimates, not measured on a GPU"
@@ -23,10 +24,14 @@ def as_text(plan: Plan, title: str, advice: Sequence[str]) -> str:
         title: what was planned, in the user's words.
         advice: overrides with which it would fit; empty where it does, or where none were found.
     """
+    gpus = f"{plan.work.ranks} x {plan.gpu.name}"
     return "\n".join(
         [
-            *textwrap.wrap(f"plan of {title}", WIDTH),
-            f"{CAVEAT}{_but_for_the_run(plan)}. GB are 10^9 bytes.",
+            *textwrap.wrap(f"plan     {title}", WIDTH, subsequent_indent="         "),
+            f"         {CAVEAT}{_but_for_the_run(plan)}. GB are 10^9 bytes.",
+            f"models   student of {count(plan.student.parameters)} parameters, teacher of "
+            f"{count(plan.teacher.parameters)}; {plan.work.rollouts} rollouts a step, {gpus} ({plan.gpu.source})",
+            *textwrap.wrap(f"verdict  {verdict(plan, advice)}", WIDTH, subsequent_indent="         "),
             "",
             *_memory(plan),
             "",
@@ -35,8 +40,6 @@ def as_text(plan: Plan, title: str, advice: Sequence[str]) -> str:
             *_run(plan),
             "",
             *textwrap.wrap(f"assumed  {'; '.join(_assumed(plan))}.", WIDTH, subsequent_indent="         "),
-            "",
-            *textwrap.wrap(f"verdict  {verdict(plan, advice)}", WIDTH, subsequent_indent="         "),
         ]
     )
 
@@ -103,12 +106,19 @@ def _but_for_the_run(plan: Plan) -> str:
 def _memory(plan: Plan) -> list[str]:
     memory = plan.memory
     phases = memory.phases
-    lines = [f"{'memory a GPU [GB]':18}" + "".join(f"{phase:>9}" for phase in phases) + "  how it follows"]
-    for line in memory.lines:
-        cells = "".join(f"{line.bytes[phase] / GB:9.1f}" if phase in line.bytes else " " * 9 for phase in phases)
-        lines.append(f"{line.name:18}{cells}  {line.how}")
-    totals = "".join(f"{memory.total(phase) / GB:9.1f}" for phase in phases)
-    return [*lines, f"{'sum':18}{totals}  of {memory.limit / GB:.1f}: {plan.gpu.name}, {plan.gpu.source}", *_peak(plan)]
+    # Tiny models would be columns of zeros.
+    unit, scale, digits = ("GB", GB, 1) if plan.student.parameters >= 1e8 else ("MB", 1e6, 0)
+
+    def row(name: str, values: Sequence[float | None], how: str) -> str:
+        cells = "".join(" " * 9 if value is None else f"{value / scale:9.{digits}f}" for value in values)
+        return f"{name:18}{cells}  {how}"
+
+    return [
+        f"{f'memory a GPU, {unit}':18}" + "".join(f"{phase:>9}" for phase in phases),
+        *(row(line.name, [line.bytes.get(phase) for phase in phases], line.how) for line in memory.lines),
+        row("sum", [memory.total(phase) for phase in phases], f"of {memory.limit / scale:.{digits}f}"),
+        *_peak(plan),
+    ]
 
 
 def _peak(plan: Plan) -> list[str]:
@@ -118,7 +128,7 @@ def _peak(plan: Plan) -> list[str]:
 
 
 def _seconds(plan: Plan) -> list[str]:
-    lines = [f"{'seconds a step':18}{'':9}  {'':8}  how it follows"]
+    lines = ["seconds a step"]
     for phase in plan.timing.phases:
         lines.append(f"{phase.name:18}{phase.seconds:9.1f}  {phase.source:8}  {phase.how}")
     return [*lines, f"{'sum':18}{plan.timing.step:9.1f}"]
@@ -128,23 +138,19 @@ def _run(plan: Plan) -> list[str]:
     work, timing, disk, traffic = plan.work, plan.timing, plan.disk, plan.traffic
     rows = "" if work.num_rows is None else f" ({work.num_rows:,} rows, {work.rows_source})"
     responses = work.responses
-    checkpoints = f"{work.checkpoints} checkpoints of {timing.checkpoint:.0f} s"
     return [
-        f"run      {work.steps:,} steps{rows}, {work.validations} validations of {timing.validation:.0f} s, "
-        f"{checkpoints}: {plan.seconds / _HOUR:.1f} hours",
-        f"tokens   prompts of {work.prompt_tokens:.0f} ({work.image_tokens:.0f} of the image), responses of "
-        f"{responses.mean:.0f} in the mean, {responses.longest:.0f} at most ({responses.source})",
-        f"cache    vLLM has room for {plan.memory.cache_tokens:,.0f} tokens a replica",
+        f"run      {plan.seconds / _HOUR:.1f} hours: {work.steps:,} steps{rows}, {work.validations} validations of "
+        f"{timing.validation:.0f} s, {work.checkpoints} checkpoints of {timing.checkpoint:.0f} s",
+        f"tokens   prompts of {work.prompt_tokens:.0f}, {work.image_tokens:.0f} of them image; responses of "
+        f"{responses.mean:.0f}, the longest of {responses.longest:.0f} ({responses.source}); "
+        f"vLLM's cache holds {plan.memory.cache_tokens:,.0f}",
         f"disk     {disk.total / GB:.0f} GB: {disk.kept} checkpoints of {disk.checkpoint / GB:.1f}, "
         f"token dumps {disk.dumps / GB:.2f}",
-        f"traffic  a step: {traffic.queue / GB:.2f} GB in and out of the queue, {traffic.sync / GB:.1f} GB of weights "
-        "on every GPU to vLLM",
+        f"traffic  a step: {traffic.queue / GB:.2g} GB into and out of the queue, {traffic.sync / GB:.2g} GB of weights "
+        "to vLLM on every GPU",
     ]
 
 
 def _assumed(plan: Plan) -> list[str]:
     """Assumptions that this plan makes: those that a measurement or the user has replaced are not among them."""
-    without = set()
-    if plan.work.responses.source != "assumed":
-        without |= {"response_mean_frac", "response_longest_frac"}
-    return plan.assumed.told(frozenset(without))
+    return plan.assumed.told(() if plan.work.responses.source == ASSUMED else ("response_mean", "response_longest"))

@@ -94,18 +94,19 @@ class Clock:
         computed = 2 * running * (text.layers * text.layer + text.head) / (size * self._rate)
         each = assumed.decode_step + max(read / size / (self.gpu.bandwidth * assumed.bandwidth), computed)
         prompts = sequences * self._forward(self.student, work.prompt_tokens, 1) / (size * self._rate)
-        how = f"{steps:,.0f} tokens after each other, {each * 1e3:.1f} ms each; prompts {prompts:.1f} s"
+        how = f"{steps:,.0f} tokens in a row, {each * 1e3:.1f} ms each; prompts {prompts:.1f} s"
         return Seconds("rollout", steps * each + prompts, ASSUMED, how)
 
     def sync(self) -> Seconds:
         """Weights to vLLM, which sleeps and wakes once."""
         moved = self.traffic.sync / self.assumed.sync
-        how = f"{self.traffic.sync / 1e9:.1f} GB; sleep and wake {self.assumed.sleep_wake:g} s"
-        return Seconds("weights", moved + self.assumed.sleep_wake, ASSUMED, how)
+        sleeps = self.assumed.sleep_wake if self.cfg.actor_rollout_ref.rollout.free_cache_engine else 0.0
+        how = f"{self.traffic.sync / 1e9:.2g} GB; sleep and wake {sleeps:g} s"
+        return Seconds("weights", moved + sleeps, ASSUMED, how)
 
     def queue(self, traffic: float) -> Seconds:
         """Rollouts and their images into the queue and out of it."""
-        return Seconds("queue", traffic / self.assumed.queue, ASSUMED, f"{traffic / 1e9:.2f} GB in and out")
+        return Seconds("queue", traffic / self.assumed.queue, ASSUMED, f"{traffic / 1e9:.2g} GB in and out")
 
     def scoring(self, rollouts: int, both_views: bool) -> Seconds:
         """The teacher's forward passes. Weights that lie in main memory come over for every micro-batch."""
@@ -115,7 +116,7 @@ class Clock:
         tokens = rollouts * work.tokens / work.teacher_ranks
         passes = views * math.ceil(tokens / self.cfg.teacher.max_tokens_per_gpu)
         gathered = passes * teacher.parameters * WIDTHS[self.cfg.teacher.dtype] / self._link(work.teacher_ranks)
-        how = f"{flop / 1e15:.2f} PFLOP, {passes} passes a GPU"
+        how = f"{flop / 1e15:.3g} PFLOP, {passes} passes a GPU"
         if self.cfg.teacher.param_offload and self.gpu.name != "cpu":
             shard = teacher.parameters * WIDTHS[self.cfg.teacher.dtype] / work.teacher_ranks
             streamed = passes * shard / (self.gpu.host_link * self.assumed.link)
@@ -125,7 +126,7 @@ class Clock:
     def reference(self) -> Seconds:
         """Log-probs by the initial policy."""
         flop = self.work.rollouts * self._forward(self.student, self.work.tokens, self.work.responses.mean)
-        return Seconds("reference", flop / (self.work.ranks * self._rate), ASSUMED, f"{flop / 1e15:.2f} PFLOP")
+        return Seconds("reference", flop / (self.work.ranks * self._rate), ASSUMED, f"{flop / 1e15:.3g} PFLOP")
 
     def update(self) -> Seconds:
         """Forward and backward, layers once more with gradient checkpointing; the heads as in chunked_pass.py."""
@@ -138,7 +139,7 @@ class Clock:
         heads = 6 * responses * self.student.text.head
         heads += 2 * responses * self.teacher.text.head if objective.needs_teacher else 0
         flop = work.rollouts * (times * body + masked + gap + heads)
-        return Seconds("update", flop / (work.ranks * self._rate), ASSUMED, f"{flop / 1e15:.2f} PFLOP")
+        return Seconds("update", flop / (work.ranks * self._rate), ASSUMED, f"{flop / 1e15:.3g} PFLOP")
 
     def _forward(self, shape: Shape, tokens: float, scored: float) -> float:
         """Floating-point operations of one rollout's forward pass with `scored` rows of logits."""

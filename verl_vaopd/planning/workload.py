@@ -83,7 +83,7 @@ def workload_of(cfg: DictConfig, student: Shape, assumed: Assumptions, responses
     image_tokens = (cfg.dataset.min_pixels or 0) / student.vision.pixels_per_token
     limit = data.max_response_length
     if responses is None:
-        responses = Responses(assumed.response_mean_frac * limit, assumed.response_longest_frac * limit, "assumed")
+        responses = Responses(assumed.response_mean * limit, assumed.response_longest * limit, "assumed")
     steps, num_rows, source = _steps(cfg)
     questions = len(cfg.validation.splits) * cfg.validation.num_questions
     batch = min(cfg.validation.prompts_per_batch, questions)
@@ -149,7 +149,7 @@ def _num_rows(cfg: DictConfig) -> tuple[int | None, str]:
         from pyarrow import parquet
 
         return sum(parquet.read_metadata(file).num_rows for file in files), "counted"
-    return PUBLISHED_ROWS.get(cfg.dataset.name), "published; the files are not here"
+    return PUBLISHED_ROWS.get(cfg.dataset.name), "as published, not here"
 
 
 def _times(cfg: DictConfig, steps: int, every: int) -> int:
