@@ -25,6 +25,7 @@ from verl_vaopd.algorithms.chunked_pass import Plan, Tensors
 from verl_vaopd.algorithms.divergences import NLL, VocabularyDivergence
 from verl_vaopd.algorithms.log_space import compute_dtype
 
+
 class FusedOutput(NamedTuple):
     """Per-token results, each [N] float32 (float64 for float64 inputs), in nats.
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from verl_vaopd.config.following import longest_rollout, longest_scored
 from verl_vaopd.planning.gpus import CPU
-from verl_vaopd.planning.memory import POOL, ROLLOUT, SCORING, START, UPDATE, WEIGHTS, Memory
+from verl_vaopd.planning.memory import POOL, ROLLOUT, SCORING, UPDATE, WEIGHTS, Memory
 from verl_vaopd.planning.plan import Plan, predict
 
-Changes = dict[str, object]
+Changes = dict[str, Any]
 _FSDP = "actor_rollout_ref.actor.fsdp_config"
 _SHARE = "actor_rollout_ref.rollout.gpu_memory_utilization"
 _GPUS = "trainer.n_gpus_per_node"

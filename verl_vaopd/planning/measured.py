@@ -10,6 +10,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from verl_vaopd.config.errors import listing
 from verl_vaopd.planning.timing import MEASURED, Seconds, Timing
 from verl_vaopd.planning.workload import Responses
 from verl_vaopd.runs import events
@@ -80,12 +81,12 @@ def measured_in(run: Path, cfg: DictConfig) -> Measured:
     if not (run / CONFIG).is_file():
         raise ValueError(f"--run: got {run}, which has no {CONFIG}; expected the directory of a run")
     theirs = OmegaConf.load(run / CONFIG)
-    different = [key for key in SAME if OmegaConf.select(theirs, key) != OmegaConf.select(cfg, key)]
+    values = {key: (OmegaConf.select(theirs, key), OmegaConf.select(cfg, key)) for key in SAME}
+    different = [f"{key}={there} there, {here} here" for key, (there, here) in values.items() if there != here]
     if different:
         raise ValueError(
-            f"--run: {run} is another job: "
-            + ", ".join(f"{key}={OmegaConf.select(theirs, key)} there, {OmegaConf.select(cfg, key)} here" for key in different)
-            + "; its seconds would not be those of this plan; expected the same, or leave --run away"
+            f"--run: got {run}, which is another job ({listing(different)}); expected one with the same settings, "
+            "whose seconds say something about this one; give the plan the run's overrides, or leave --run away"
         )
     metrics = [event["metrics"] for event in events.steps(run / events.FILE_NAME)][1:]
     if not metrics:

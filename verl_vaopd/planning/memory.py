@@ -7,7 +7,8 @@ teacher), `update` (the student learns), `weights` (they go to vLLM). A teacher 
 Where it comes from: FSDP2 shards weights, gradients and moments over all ranks, gathers one layer after the other in
 the compute dtype and reduces gradients in float32 (verl 0.9.1, workers/engine/fsdp); gradients are freed after a step;
 a frozen FSDP2 teacher with param_offload is loaded to the GPU once and streams from main memory afterwards
-(engine/response_engine.py); vLLM takes its share while it is awake; logits exist in chunks (algorithms/chunked_pass.py).
+(engine/response_engine.py); vLLM takes its share while it is awake; logits exist in chunks
+(algorithms/chunked_pass.py).
 """
 
 from __future__ import annotations
@@ -122,6 +123,7 @@ def _teacher_lines(cfg: DictConfig, student: Shape, teacher: Shape, work: Worklo
     width = WIDTHS[cfg.teacher.dtype]
     weights = teacher.parameters * width / work.teacher_ranks
     how = f"{count(teacher.parameters)} x {width} {_over(work.teacher_ranks)}"
+    phases: tuple[str, ...]
     if _has_pool(cfg):
         phases, where = (POOL,), " of the pool"
     elif not cfg.teacher.param_offload:
@@ -140,16 +142,13 @@ def _teacher_lines(cfg: DictConfig, student: Shape, teacher: Shape, work: Worklo
         rows, longest = -(-work.rollouts // work.ranks), cfg.data.max_response_length
         views = 2 if work.objective.needs_gap else 1
         kept = rows * longest * teacher.text.hidden * width * views
-        there = (UPDATE,) if _has_pool(cfg) else (SCORING, UPDATE)
-        lines.append(
-            Line("teacher's states", dict.fromkeys(there, kept), f"{rows} rows x {longest:,} tokens x {teacher.text.hidden:,}")
-        )
+        there = [UPDATE] if _has_pool(cfg) else [SCORING, UPDATE]
+        how = f"{rows} rows x {longest:,} tokens x {teacher.text.hidden:,}"
+        lines.append(Line("teacher's states", dict.fromkeys(there, kept), how))
     return lines
 
 
-def _pass_lines(
-    cfg: DictConfig, student: Shape, teacher: Shape, work: Workload, assumed: Assumptions
-) -> list[Line]:
+def _pass_lines(cfg: DictConfig, student: Shape, teacher: Shape, work: Workload, assumed: Assumptions) -> list[Line]:
     """What exists during forward and backward passes only."""
     actor, model = cfg.actor_rollout_ref.actor, cfg.actor_rollout_ref.model
     own, theirs = compute_width(cfg), WIDTHS[cfg.teacher.dtype]
@@ -256,7 +255,8 @@ def _transfer(cfg: DictConfig, student: Shape) -> Line:
 def _loading(cfg: DictConfig, student: Shape, teacher: Shape) -> Line:
     own = student.text.head * WIDTHS[cfg.actor_rollout_ref.actor.fsdp_config.model_dtype or "fp32"]
     theirs = teacher.text.head * WIDTHS[cfg.teacher.dtype]
-    return Line("loading", {START: float(own if _has_pool(cfg) else max(own, theirs))}, "the largest tensor, on its way to all ranks")
+    largest = own if _has_pool(cfg) else max(own, theirs)
+    return Line("loading", {START: largest}, "the largest tensor, on its way to all ranks")
 
 
 def _has_pool(cfg: DictConfig) -> bool:

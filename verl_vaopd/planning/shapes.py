@@ -123,22 +123,27 @@ class Shape:
 # models nor a way to the hub. tests/planning compares the counts with the totals that the hub shows of the weights.
 _SMALL_TOWER = {"hidden": 1024, "intermediate": 4096, "depth": 24, "num_deepstack": 3}
 _LARGE_TOWER = {"hidden": 1152, "intermediate": 4304, "depth": 27, "num_deepstack": 3}
-_VOCAB = {"head_dim": 128, "kv_heads": 8, "vocab": 151_936}
+
+
+def _text(hidden: int, intermediate: int, layers: int, heads: int, tied: bool) -> Text:
+    return Text(hidden, intermediate, layers, heads, kv_heads=8, head_dim=128, vocab=151_936, tied=tied)
+
+
 PUBLISHED = {
     "Qwen/Qwen3-VL-2B-Instruct": Shape(
-        Text(hidden=2048, intermediate=6144, layers=28, heads=16, tied=True, **_VOCAB),
+        _text(hidden=2048, intermediate=6144, layers=28, heads=16, tied=True),
         Vision(out_hidden=2048, **_SMALL_TOWER),
     ),
     "Qwen/Qwen3-VL-4B-Instruct": Shape(
-        Text(hidden=2560, intermediate=9728, layers=36, heads=32, tied=True, **_VOCAB),
+        _text(hidden=2560, intermediate=9728, layers=36, heads=32, tied=True),
         Vision(out_hidden=2560, **_SMALL_TOWER),
     ),
     "Qwen/Qwen3-VL-8B-Instruct": Shape(
-        Text(hidden=4096, intermediate=12288, layers=36, heads=32, tied=False, **_VOCAB),
+        _text(hidden=4096, intermediate=12288, layers=36, heads=32, tied=False),
         Vision(out_hidden=4096, **_LARGE_TOWER),
     ),
     "Qwen/Qwen3-VL-32B-Instruct": Shape(
-        Text(hidden=5120, intermediate=25600, layers=64, heads=64, tied=False, **_VOCAB),
+        _text(hidden=5120, intermediate=25600, layers=64, heads=64, tied=False),
         Vision(out_hidden=5120, **_LARGE_TOWER),
     ),
 }
@@ -155,8 +160,8 @@ def shape_of(model: str) -> Shape:
         return PUBLISHED[model]
     if file is None:
         raise ValueError(
-            f"the shape of {model} is not known: got no directory with config.json, no copy in the Hugging Face cache; "
-            f"expected one of them, or {', '.join(PUBLISHED)}; `hf download {model} config.json` where there is a network"
+            f"the shape of {model} is not known: got no directory with config.json and no copy in the Hugging Face "
+            f"cache; expected one of them, or {', '.join(PUBLISHED)}; `hf download {model} config.json` gets it"
         )
     return shape_from(json.loads(file.read_text(encoding="utf-8")), file)
 

@@ -15,6 +15,8 @@ from verl_vaopd.planning.timing import ASSUMED, MEASURED
 WIDTH = 118
 CAVEAT = "Estimates, not measured on a GPU"
 _HOUR = 3600.0
+_TIGHT = 0.9
+"""Share of a GPU's memory from which an estimate is too rough to be sure."""
 
 
 def as_text(plan: Plan, title: str, advice: Sequence[str]) -> str:
@@ -50,7 +52,8 @@ def verdict(plan: Plan, advice: Sequence[str]) -> str:
     phase = memory.peak
     tightest = f"{phase} needs {memory.total(phase) / GB:.1f} of {memory.limit / GB:.1f} GB a GPU ({gpu.name})"
     if memory.fits:
-        return f"fits: at most, {tightest}"
+        tightly = " TIGHTLY" if memory.total(phase) > _TIGHT * memory.limit else ""
+        return f"fits{tightly}: at most, {tightest}"
     if memory.total(phase) <= memory.limit:
         tightest = (
             f"vLLM's cache has room for {memory.cache_tokens:,.0f} tokens, the longest rollout has {memory.longest:,}"
@@ -146,8 +149,8 @@ def _run(plan: Plan) -> list[str]:
         f"vLLM's cache holds {plan.memory.cache_tokens:,.0f}",
         f"disk     {disk.total / GB:.0f} GB: {disk.kept} checkpoints of {disk.checkpoint / GB:.1f}, "
         f"token dumps {disk.dumps / GB:.2f}",
-        f"traffic  a step: {traffic.queue / GB:.2g} GB into and out of the queue, {traffic.sync / GB:.2g} GB of weights "
-        "to vLLM on every GPU",
+        f"traffic  a step: {traffic.queue / GB:.2g} GB into and out of the queue, {traffic.sync / GB:.2g} GB of "
+        "weights to vLLM on every GPU",
     ]
 
 

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from verl_vaopd.config.following import longest_rollout, longest_scored
 from verl_vaopd.config.objective import Objective
-from verl_vaopd.data.files import held_out_files, is_made_here, train_files
+from verl_vaopd.data.files import is_made_here, train_files
 from verl_vaopd.planning.assumptions import Assumptions
 from verl_vaopd.planning.shapes import Shape
 
