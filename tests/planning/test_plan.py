@@ -12,6 +12,7 @@ from verl_vaopd.config.paths import options
 from verl_vaopd.planning import advise, predict, verdict
 from verl_vaopd.planning.gpus import default_gpu, gpu_named
 from verl_vaopd.planning.measured import measured_in
+from verl_vaopd.planning.text import as_text
 from verl_vaopd.planning.workload import Responses
 from verl_vaopd.platform import Gpu
 from verl_vaopd.runs.events import FILE_NAME, EventLog
@@ -149,6 +150,9 @@ def test_what_a_run_has_measured_replaces_what_is_assumed(run):
     }  # fmt: skip
     assert {phase.source for phase in plan.timing.phases} == {"measured"}
     assert plan.timing.step == 9.0
+    printed = as_text(plan, "tiny", [])
+    assert f"measured: medians of 2 steps of {run}." in " ".join(printed.split())
+    assert "rollout                 4.0  measured" in printed
     assert plan.work.responses == Responses(50.0, 200.0, "measured")
 
 

@@ -17,8 +17,8 @@ from verl_vaopd.runs import events
 from verl_vaopd.runs.run_dir import CONFIG
 
 SAME = (
-    "student.path",
-    "teacher.path",
+    "student.name",
+    "teacher.name",
     "teacher.placement",
     "teacher.param_offload",
     "method.name",
@@ -53,15 +53,15 @@ class Measured:
     peak_memory: float | None
 
     @property
-    def source(self) -> str:
-        """For a reader."""
-        return f"{MEASURED}: median of {self.num_steps} steps of {self.run}"
+    def told(self) -> str:
+        """Where it is from, for a reader."""
+        return f"medians of {self.num_steps} steps of {self.run}"
 
     def replace(self, timing: Timing) -> Timing:
         """The same timing with this run's seconds. Validations and checkpoints stay assumed."""
         known = {plan: self.seconds[phase] for phase, plan in PHASES.items() if phase in self.seconds}
         phases = [
-            dataclasses.replace(phase, seconds=known[phase.name], source=MEASURED)
+            Seconds(phase.name, known[phase.name], MEASURED, f"{phase.seconds:.1f} would be assumed")
             for phase in timing.phases
             if phase.name in known
         ]

@@ -29,11 +29,11 @@ def as_text(plan: Plan, title: str, advice: Sequence[str]) -> str:
     gpus = f"{plan.work.ranks} x {plan.gpu.name}"
     return "\n".join(
         [
-            *textwrap.wrap(f"plan     {title}", WIDTH, subsequent_indent="         "),
-            f"         {CAVEAT}{_but_for_the_run(plan)}. GB are 10^9 bytes.",
+            *_wrapped("plan", title),
+            *_wrapped("", f"{CAVEAT}{_but_for_the_run(plan)}. GB are 10^9 bytes."),
             f"models   student of {count(plan.student.parameters)} parameters, teacher of "
             f"{count(plan.teacher.parameters)}; {plan.work.rollouts} rollouts a step, {gpus} ({plan.gpu.source})",
-            *textwrap.wrap(f"verdict  {verdict(plan, advice)}", WIDTH, subsequent_indent="         "),
+            *_wrapped("verdict", verdict(plan, advice)),
             "",
             *_memory(plan),
             "",
@@ -41,7 +41,7 @@ def as_text(plan: Plan, title: str, advice: Sequence[str]) -> str:
             "",
             *_run(plan),
             "",
-            *textwrap.wrap(f"assumed  {'; '.join(_assumed(plan))}.", WIDTH, subsequent_indent="         "),
+            *_wrapped("assumed", f"{'; '.join(_assumed(plan))}."),
         ]
     )
 
@@ -102,8 +102,15 @@ def as_json(plan: Plan, title: str, advice: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def _wrapped(name: str, text: str) -> list[str]:
+    """A paragraph beside its name."""
+    # Paths and overrides stay whole.
+    whole = {"break_on_hyphens": False, "break_long_words": False}
+    return textwrap.wrap(text, WIDTH, initial_indent=f"{name:9}", subsequent_indent=" " * 9, **whole)
+
+
 def _but_for_the_run(plan: Plan) -> str:
-    return f", but for what is marked {MEASURED}" if plan.measured else ""
+    return f", but for what is marked {MEASURED}: {plan.measured.told}" if plan.measured else ""
 
 
 def _memory(plan: Plan) -> list[str]:
@@ -127,7 +134,7 @@ def _memory(plan: Plan) -> list[str]:
 def _peak(plan: Plan) -> list[str]:
     if plan.measured is None or plan.measured.peak_memory is None:
         return []
-    return [f"{MEASURED} peak of the student's process {plan.measured.peak_memory / GB:.1f} (vLLM not included)"]
+    return [f"{MEASURED} peak of the student's process {plan.measured.peak_memory / GB:.1f} GB, vLLM not included"]
 
 
 def _seconds(plan: Plan) -> list[str]:
