@@ -104,9 +104,9 @@ def as_json(plan: Plan, title: str, advice: Sequence[str]) -> dict[str, Any]:
 
 def _wrapped(name: str, text: str) -> list[str]:
     """A paragraph beside its name."""
-    indents = {"initial_indent": f"{name:9}", "subsequent_indent": " " * 9}
-    # Paths and overrides stay whole.
-    return textwrap.TextWrapper(WIDTH, **indents, break_on_hyphens=False, break_long_words=False).wrap(text)
+    wrapper = textwrap.TextWrapper(WIDTH, initial_indent=f"{name:9}", subsequent_indent=" " * 9)
+    wrapper.break_on_hyphens = wrapper.break_long_words = False  # paths and overrides stay whole
+    return wrapper.wrap(text)
 
 
 def _but_for_the_run(plan: Plan) -> str:
