@@ -10,11 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 from verl_vaopd.config.following import longest_rollout, longest_scored
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.data.files import is_made_here, train_files
+from verl_vaopd.data.prepared import PREPARED
 from verl_vaopd.planning.assumptions import Assumptions
 from verl_vaopd.planning.shapes import Shape
 
-# Rows of the published training sets, for machines that have not prepared them (recipes/dataset/).
-PUBLISHED_ROWS = {"geo3k": 2101, "virl39k": 38_870}
 WIDTHS = {"fp32": 4, "float32": 4, "fp16": 2, "float16": 2, "bf16": 2, "bfloat16": 2}
 """Bytes of a number, by the names that verl and this project have for its format."""
 
@@ -149,7 +148,9 @@ def _num_rows(cfg: DictConfig) -> tuple[int | None, str]:
         from pyarrow import parquet
 
         return sum(parquet.read_metadata(file).num_rows for file in files), "counted"
-    return PUBLISHED_ROWS.get(cfg.dataset.name), "as published, not here"
+    if cfg.dataset.name not in PREPARED:
+        return None, ""
+    return PREPARED[cfg.dataset.name]["train"].published["train"], "as published, not here"
 
 
 def _times(cfg: DictConfig, steps: int, every: int) -> int:
