@@ -31,8 +31,9 @@ import torch
 
 from benchmarks.machine import describe_machine, require_own_result, resident_bytes, write_result
 from verl_vaopd.algorithms import divergence
+from verl_vaopd.algorithms.chunk_sizes import CHUNK_SIZE
 from verl_vaopd.algorithms.divergences import ReverseKL
-from verl_vaopd.algorithms.fused_divergence import CHUNK_SIZE, fused_divergence
+from verl_vaopd.algorithms.fused_divergence import fused_divergence
 
 RESULTS = Path(__file__).parent / "results"
 TARGETS = {"memory_ratio": 1 / 8, "time_ratio": 1.15}

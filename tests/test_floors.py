@@ -20,7 +20,7 @@ FLOORS = (
     ("cli",),
     ("commands",),
     ("trainer", "analysis", "evaluation"),
-    ("rollout", "actor"),
+    ("rollout", "actor", "planning"),
     ("teacher",),
     ("engine", "runs", "model_weights"),
     ("config",),
@@ -36,9 +36,11 @@ FLOORS = (
 # Downwards, and refused all the same: (importer, what it must not import, what to do instead).
 BY_PROCESS = "start it as a process (commands/supervisor.py): it holds Ray, verl and the GPUs"
 ANY_MODEL = "measure by what lies on disk (runs/): results and models from elsewhere are measured too"
+NO_GPU = "read the configuration: a plan is made where no model can be loaded"
 PURE = "pass it in as an argument: the equations are pure torch and import nothing of the project"
 REFUSED = (
     (("cli", "commands"), ("trainer", "actor", "teacher", "engine"), BY_PROCESS),
+    (("planning",), ("teacher", "engine"), NO_GPU),
     (("analysis", "evaluation"), ("rollout", "actor", "teacher", "engine"), ANY_MODEL),
     (("algorithms",), ("provenance", "platform", "files", "disk"), PURE),
 )

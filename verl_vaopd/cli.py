@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _told(evaluate, arguments[1:])
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if options.command in (train, collect, compare, two_stage):
+    if options.command in (train, collect, compare, two_stage, plan):
         # argparse gathers positionals from one place only; overrides may stand on either side of an option.
         unknown = [argument for argument in rest if argument.startswith("-")]
         if not unknown:
@@ -139,6 +139,13 @@ def doctor(options: argparse.Namespace) -> int:
     return 0
 
 
+def plan(options: argparse.Namespace) -> int:
+    """`vaopd plan`: memory, seconds, hours, disk and traffic of a job, before anything starts."""
+    from verl_vaopd.commands.plan import plan as run
+
+    return run(options.overrides, options.gpu, options.response_tokens, options.run, as_data=options.json)
+
+
 def evaluate(arguments: Sequence[str]) -> int:
     """`vaopd eval`: benchmarks, tables, comparisons; its options are its own."""
     from verl_vaopd.commands.evaluate import main as run
@@ -174,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--cfg", choices=["job"], help="print the resolved configuration and start nothing")
     command.set_defaults(command=train)
 
+    _add_plan(commands)
     command = commands.add_parser("options", help="what can be set: keys, defaults, ranges, meaning")
     command.add_argument("word", nargs="?", default="", metavar="WORD", help="only keys with it, such as validation")
     command.set_defaults(command=show_options)
@@ -224,6 +232,16 @@ def _parser() -> argparse.ArgumentParser:
         of_data_set = data_set.add_subparsers(required=True, metavar="COMMAND")
         of_data_set.add_parser("build", help=f"make its models; `vaopd {name} build --help` shows the options")
     return parser
+
+
+def _add_plan(commands: Any) -> None:
+    command = commands.add_parser("plan", help="estimate memory per GPU, time, disk and traffic of a training")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides of the training command")
+    command.add_argument("--gpu", metavar="NAME", help="a100-80gb, h100, h200 (default: these GPUs, or the recipe's)")
+    command.add_argument("--response-tokens", metavar="MEAN,LONGEST", help="lengths of responses (default: assumed)")
+    command.add_argument("--run", type=Path, metavar="RUN", help="use what this run of the same job has measured")
+    command.add_argument("--json", action="store_true", help="all numbers, in bytes and seconds")
+    command.set_defaults(command=plan)
 
 
 def _add_prepare(commands: Any) -> None:

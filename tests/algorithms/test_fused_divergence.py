@@ -121,7 +121,7 @@ def test_equals_materialised(kind, dtype, chunk_size, expected_grad):
 @pytest.mark.parametrize("kind", KINDS)
 def test_blocks_within_a_chunk_change_nothing(kind, monkeypatch):
     case = Case(torch.float64)
-    monkeypatch.setitem(chunked_pass._BLOCK_ELEMENTS, "cpu", 3 * VOCAB)
+    monkeypatch.setitem(chunked_pass.BLOCK_ELEMENTS, "cpu", 3 * VOCAB)
     fused = case.fused(kind, chunk_size=7)
     assert_close(fused, case.materialised(kind), "float64")
 
@@ -130,7 +130,7 @@ def test_bfloat16_head_gradient_is_summed_in_float32(monkeypatch):
     # The same token 600 times, a chunk each: a bfloat16 sum stalls as soon as it is 256 times what each chunk adds.
     num_tokens = 600
     case = Case(torch.bfloat16, num_tokens=num_tokens)
-    monkeypatch.setitem(chunked_pass._BLOCK_ELEMENTS, "cpu", 5 * STUDENT_DIM)
+    monkeypatch.setitem(chunked_pass.BLOCK_ELEMENTS, "cpu", 5 * STUDENT_DIM)
     with torch.no_grad():
         for tensor in (case.student_hidden, case.teacher_hidden):
             tensor.copy_(tensor[:1].expand_as(tensor))

@@ -1,4 +1,5 @@
 import functools
+import json
 import subprocess
 import sys
 import types
@@ -44,6 +45,14 @@ def test_cfg_job_prints_the_resolved_configuration_and_starts_nothing(tmp_path):
     assert cfg.vaopd.high_frac == 0.3
     assert cfg.trainer.default_local_dir == f"{cfg.run.dir}/checkpoints"
     assert "${" not in out
+    assert not imports & HEAVY
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_plan_needs_nothing_heavy_and_leaves_no_trace(tmp_path):
+    code, out, message, imports = run_cli("plan", "--json", *TINY, cwd=tmp_path)
+    assert (code, message) == (0, "")
+    assert json.loads(out)["fits"]
     assert not imports & HEAVY
     assert list(tmp_path.iterdir()) == []
 

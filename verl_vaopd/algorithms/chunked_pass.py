@@ -8,12 +8,9 @@ from typing import NamedTuple
 
 import torch
 
+from verl_vaopd.algorithms.chunk_sizes import BLOCK_ELEMENTS
 from verl_vaopd.algorithms.divergences import NLL, ReverseKL, VocabularyDivergence
 from verl_vaopd.algorithms.log_space import compute_dtype
-
-# Elements worked on at a time in float32: few enough for a CPU's caches and its allocator's free lists (larger blocks
-# go back to the system and fault in again each time), enough to keep a GPU busy.
-_BLOCK_ELEMENTS = {"cpu": 2**21, "cuda": 2**26}
 
 
 class Tensors(NamedTuple):
@@ -161,4 +158,4 @@ def blocks(logits: torch.Tensor) -> Iterator[slice]:
 
 
 def _block_rows(tensor: torch.Tensor) -> int:
-    return max(1, _BLOCK_ELEMENTS[tensor.device.type] // tensor.shape[1])
+    return max(1, BLOCK_ELEMENTS[tensor.device.type] // tensor.shape[1])

@@ -62,11 +62,14 @@ def num_parameters(directory: Path) -> int | None:
 
 
 def checkpoint_bytes(cfg: DictConfig) -> int:
-    """About how much a checkpoint takes on disk: weights and AdamW's two averages, as FSDP writes; 0: not known."""
+    """About how much a checkpoint takes on disk, as far as the student is on this machine; 0: not known."""
     directory = _directory(cfg.student.path)
     parameters = None if directory is None else num_parameters(directory)
-    if parameters is None:
-        return 0
+    return 0 if parameters is None else bytes_of_checkpoint(cfg, parameters)
+
+
+def bytes_of_checkpoint(cfg: DictConfig, parameters: int) -> int:
+    """About how much a checkpoint of so many parameters takes: weights and AdamW's two averages, as FSDP writes."""
     actor = cfg.actor_rollout_ref.actor
     width = 2 if "16" in str(actor.fsdp_config.model_dtype) else 4
     contents = actor.checkpoint.save_contents
