@@ -81,7 +81,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(hardware, name, lambda: True)
     for name in ("CUDA_VISIBLE_DEVICES", "RAY_ADDRESS"):
         monkeypatch.delenv(name, raising=False)
-    for name in ("geo3k", "virl39k"):
+    for name in ("geo3k", "virl39k", "custom"):
         root = tmp_path / "datasets" / name
         root.mkdir(parents=True)
         for split in ("train", "validation"):
