@@ -1,5 +1,6 @@
 """The chunked form against the materialised one, on sizes that a CPU does at once."""
 
+import dataclasses
 from functools import partial
 
 import pytest
@@ -58,8 +59,8 @@ class Case:
     def logits(self):
         return self.student_hidden @ self.student_head.T, self.teacher_hidden @ self.teacher_head.T
 
-    def materialised(self, kind):
-        return MATERIALISED[kind](*self.logits(), vocab_size=VOCAB)
+    def materialised(self, kind, **options):
+        return MATERIALISED[kind](*self.logits(), vocab_size=VOCAB, **options)
 
     def fused(self, kind, **options):
         return fused_divergence(DIVERGENCES[kind], *self.tensors, **{"vocab_size": VOCAB} | options).divergence
@@ -140,13 +141,31 @@ def test_bfloat16_head_gradient_is_summed_in_float32(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("chunk_size", [1, 4, 5])
-def test_gradcheck(kind, chunk_size):
+@pytest.mark.parametrize("temperature", [0.5, 3.0])
+def test_a_temperature_is_that_of_the_divergence_alone(kind, temperature):
+    """Value and gradient are those of logits divided by it; what metrics read stays at temperature 1."""
+    case = Case(torch.float64)
+    of_kind = dataclasses.replace(DIVERGENCES[kind], temperature=temperature)
+    output = fused_divergence(of_kind, *case.tensors, case.token_ids, vocab_size=VOCAB, chunk_size=7)
+    expected = case.materialised(kind, temperature=temperature)
+    assert_close(output.divergence, expected, "float64")
+    gradients = case.gradients((case.weights * output.divergence).sum())
+    for actual, wanted in zip(gradients, case.gradients((case.weights * expected).sum()), strict=True):
+        assert_close(actual, wanted, "float64")
+    at_one = case.with_statistics(kind, chunk_size=7)
+    for name in ("student_log_probs", "student_entropy", "teacher_entropy", "reverse_kl"):
+        assert_close(getattr(output, name), getattr(at_one, name), "float64")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("chunk_size", "temperature"), [(1, 1.0), (4, 1.7), (5, 1.0)])
+def test_gradcheck(kind, chunk_size, temperature):
     case = Case(torch.float64, num_tokens=5)
+    of_kind = dataclasses.replace(DIVERGENCES[kind], temperature=temperature)
 
     def function(student_hidden, student_head):
         tensors = student_hidden, student_head, *case.tensors[2:]
-        return fused_divergence(DIVERGENCES[kind], *tensors, vocab_size=VOCAB, chunk_size=chunk_size).divergence
+        return fused_divergence(of_kind, *tensors, vocab_size=VOCAB, chunk_size=chunk_size).divergence
 
     assert torch.autograd.gradcheck(function, case.tensors[:2])
 
@@ -171,16 +190,19 @@ def test_statistics(kind, chunk_size):
 
 
 def test_a_divergence_takes_those_of_the_options_that_are_its_own():
-    options = {"js_beta": 7.0, "top_k": 0}
+    options = {"temperature": 1.0, "js_beta": 7.0, "top_k": 0}
     assert divergence_from("forward_kl", options) == ForwardKL()
     assert divergence_from(None, options) is None
-    assert divergence_from("js", {"js_beta": 0.3, "top_k": 0}) == JS(js_beta=0.3)
+    assert divergence_from("js", options | {"js_beta": 0.3}) == JS(js_beta=0.3)
+    assert divergence_from("js", options | {"js_beta": 0.3, "temperature": 2.0}).temperature == 2
+    with pytest.raises(ValueError, match=r"^temperature: got 0, expected more than 0"):
+        divergence_from("forward_kl", options | {"temperature": 0})
     with pytest.raises(ValueError, match=r"^js_beta: got 7\.0, expected more than 0, less than 1"):
         divergence_from("js", options)
     with pytest.raises(ValueError, match=r"^top_k: got 0, expected at least 1 token"):
         divergence_from("top_k", options)
     with pytest.raises(ValueError, match=r"^top_k: got 1\.5, expected a whole number, at least 1 token"):
-        divergence_from("top_k", {"js_beta": 0.5, "top_k": 1.5})
+        divergence_from("top_k", options | {"top_k": 1.5})
     with pytest.raises(ValueError, match=r"^divergence: got 'kl', expected one of reverse_kl, forward_kl, js, top_k"):
         divergence_from("kl", options)
 

@@ -34,6 +34,8 @@ WRONG = [
     ["loss.divergence=null"],
     ["loss.js_beta=1"],
     ["loss.top_k=0"],
+    ["loss.temperature=0"],
+    ["method=grpo", "loss.temperature=2"],
     ["loss.token_clip=0"],
     ["loss.reward_coef=-1"],
     ["vaopd.high_rule=mas"],

@@ -72,6 +72,7 @@ def capture_head_inputs(student, monkeypatch):
     ("objective", "reference"),
     [
         (Objective(ForwardKL()), materialised.forward_kl),
+        (Objective(ReverseKL(temperature=2.0)), functools.partial(materialised.reverse_kl, temperature=2.0)),
         (Objective(JS(js_beta=0.3)), functools.partial(materialised.js_divergence, beta=0.3)),
         (Objective(TopKReverseKL(top_k=5)), functools.partial(materialised.top_k_reverse_kl, k=5)),
     ],
@@ -109,6 +110,29 @@ def test_both_estimators_by_the_sampled_token_have_one_gradient(student, batch, 
     student_log_probs = torch.cat(updates["k1"].token_outputs["student_log_probs"])
     torch.testing.assert_close(log_ratio, student_log_probs - torch.cat(scores["teacher_log_probs"]))
     torch.testing.assert_close(torch.cat(updates["k2"].token_outputs["divergence"]), log_ratio.square() / 2)
+
+
+def test_estimators_at_a_temperature_compare_both_models_at_it(student, batch, scores, monkeypatch):
+    """The teacher has scored at 1: its log-probs at the temperature come from its hidden states."""
+    student.objective = Objective(K1(temperature=0.5))
+    seen = capture_head_inputs(student, monkeypatch)
+    update = harness.update(
+        student,
+        batch,
+        scores["teacher_hidden_states"],
+        harness.weigh(batch, scores),
+        WHOLE,
+        teacher_log_probs=scores["teacher_log_probs"],
+    )
+    [(hidden, head, token_ids, extra)] = seen
+    student_log_probs, teacher_log_probs = (
+        torch.log_softmax((states @ rows.T)[:, : student.vocab_size] / 0.5, dim=1).gather(1, token_ids[:, None])[:, 0]
+        for states, rows in ((hidden, head), (extra["teacher_hidden"], student.teacher_head))
+    )
+    divergence = torch.cat(update.token_outputs["divergence"])
+    torch.testing.assert_close(divergence, student_log_probs - teacher_log_probs, atol=2e-5, rtol=0)
+    at_one = torch.log_softmax((hidden @ head.T)[:, : student.vocab_size], dim=1).gather(1, token_ids[:, None])[:, 0]
+    torch.testing.assert_close(torch.cat(update.token_outputs["student_log_probs"]), at_one, atol=2e-5, rtol=0)
 
 
 def test_clipping_cuts_value_and_gradient(student, batch, scores):

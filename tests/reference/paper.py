@@ -17,6 +17,11 @@ def log_softmax(logits: list[float]) -> list[float]:
     return [x - log_sum for x in logits]
 
 
+def at_temperature(logits: list[float], temperature: float) -> list[float]:
+    """What a softmax at this temperature is taken of; not the paper's, whose temperature is 1."""
+    return [x / temperature for x in logits]
+
+
 def kl(p_logits: list[float], q_logits: list[float]) -> float:
     """KL(p || q) = sum_v p_v log(p_v / q_v)."""
     log_p, log_q = log_softmax(p_logits), log_softmax(q_logits)

@@ -111,20 +111,25 @@ def test_visual_advantage():
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 30.0])
-@pytest.mark.parametrize("padding", [(0, 0), (3, 0), (2, 5)])
-def test_divergences(scale, padding):
+@pytest.mark.parametrize(("padding", "temperature"), [((0, 0), 1.0), ((3, 0), 1.0), ((2, 5), 2.5)])
+def test_divergences(scale, padding, temperature):
     generator = torch.Generator().manual_seed(11)
     vocab_size = 40
     student = scale * torch.randn(6, vocab_size + padding[0], generator=generator, dtype=torch.float64)
     teacher = scale * torch.randn(6, vocab_size + padding[1], generator=generator, dtype=torch.float64)
-    rows = [(s[:vocab_size].tolist(), t[:vocab_size].tolist()) for s, t in zip(student, teacher, strict=True)]
-    pairs = [
-        (divergence.reverse_kl(student, teacher, vocab_size), [paper.kl(s, t) for s, t in rows]),
-        (divergence.forward_kl(student, teacher, vocab_size), [paper.kl(t, s) for s, t in rows]),
-        (divergence.js_divergence(student, teacher, vocab_size), [paper.js(s, t, 0.5) for s, t in rows]),
-        (divergence.js_divergence(student, teacher, vocab_size, beta=0.1), [paper.js(s, t, 0.1) for s, t in rows]),
+    rows = [
+        tuple(paper.at_temperature(side[:vocab_size].tolist(), temperature) for side in pair)
+        for pair in zip(student, teacher, strict=True)
     ]
-    for actual, expected in pairs:
+    pairs = [
+        (divergence.reverse_kl, {}, [paper.kl(s, t) for s, t in rows]),
+        (divergence.forward_kl, {}, [paper.kl(t, s) for s, t in rows]),
+        (divergence.js_divergence, {}, [paper.js(s, t, 0.5) for s, t in rows]),
+        (divergence.js_divergence, {"beta": 0.1}, [paper.js(s, t, 0.1) for s, t in rows]),
+        (divergence.top_k_reverse_kl, {"k": 7}, [paper.top_k_kl(s, t, 7) for s, t in rows]),
+    ]
+    for function, options, expected in pairs:
+        actual = function(student, teacher, vocab_size=vocab_size, temperature=temperature, **options)
         assert_close(actual, torch.tensor(expected, dtype=torch.float64), "float64")
 
 

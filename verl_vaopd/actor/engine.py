@@ -1,7 +1,7 @@
 """The student's engine: per-token divergences and log-probs from hidden states and LM heads, as the objective asks.
 
-VA-OPD (arXiv:2605.21924) Eq. 1: KL(p_S || p_T) over the whole vocabulary, at temperature 1 whatever the sampling
-temperature. What each token's divergence weighs is not decided here: see algorithms/token_weights.py and actor/loss.py.
+VA-OPD (arXiv:2605.21924) Eq. 1: KL(p_S || p_T) over the whole vocabulary, at the divergence's temperature whatever that
+of sampling. What each token's divergence weighs is not decided here: see algorithms/token_weights.py and actor/loss.py.
 """
 
 from __future__ import annotations
@@ -75,10 +75,11 @@ class StudentEngine(ResponseEngine):
         outputs: dict[str, torch.Tensor] = {}
         if "teacher_hidden" in extra:
             outputs |= self._against_teacher(hidden, head, token_ids, extra)
+        sampled = objective.divergence if fields.DIVERGENCE in self._wanted else None
         # The sampled tokens' log-probs with gradient, by temperature.
         temperatures: set[float] = set()
-        if fields.DIVERGENCE in self._wanted and isinstance(objective.divergence, SampledDivergence):
-            temperatures.add(1.0)
+        if isinstance(sampled, SampledDivergence):
+            temperatures.add(sampled.temperature)
         if fields.POLICY_LOG_PROBS in self._wanted:
             temperatures.add(objective.policy_temperature)
         if outputs.keys().isdisjoint(fields.STUDENT_OUTPUTS):
@@ -100,13 +101,30 @@ class StudentEngine(ResponseEngine):
         if fields.DIVERGENCE in self._wanted:
             divergence = outputs.get(fields.DIVERGENCE)
             if divergence is None:
-                assert isinstance(objective.divergence, SampledDivergence), "the others need the teacher's states"
-                divergence = objective.divergence.of_tokens(log_probs[1.0], extra.get(fields.TEACHER_LOG_PROBS))
+                assert isinstance(sampled, SampledDivergence), "the others need the teacher's states"
+                teacher_log_probs = self._teacher_log_probs(sampled, token_ids, extra)
+                divergence = sampled.of_tokens(log_probs[sampled.temperature], teacher_log_probs)
             limit = objective.token_clip
             outputs[fields.DIVERGENCE] = divergence if limit is None else divergence.clamp_max(limit)
         if fields.POLICY_LOG_PROBS in self._wanted:
             outputs[fields.POLICY_LOG_PROBS] = log_probs[objective.policy_temperature]
         return outputs
+
+    @torch.no_grad()
+    def _teacher_log_probs(
+        self, divergence: SampledDivergence, token_ids: torch.Tensor, extra: dict[str, torch.Tensor]
+    ) -> torch.Tensor | None:
+        """[N] at the divergence's temperature; the teacher has scored at 1."""
+        if divergence.temperature == 1 or not divergence.needs_teacher:
+            return extra.get(fields.TEACHER_LOG_PROBS)
+        log_probs, _ = token_log_probs_with_entropy(
+            extra["teacher_hidden"],
+            self.teacher_head,
+            token_ids,
+            vocab_size=self.vocab_size,
+            temperature=divergence.temperature,
+        )
+        return log_probs
 
     def _against_teacher(
         self, hidden: torch.Tensor, head: torch.Tensor, token_ids: torch.Tensor, extra: dict[str, torch.Tensor]

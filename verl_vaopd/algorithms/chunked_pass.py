@@ -39,7 +39,7 @@ class Plan(NamedTuple):
     chunk_size: int
     grad_enabled: bool
     temperature: float = 1.0
-    """Of the student's softmax."""
+    """Of the softmaxes that are compared."""
 
 
 class PassResult(NamedTuple):
@@ -47,7 +47,7 @@ class PassResult(NamedTuple):
 
     values: [N] divergence.
     statistics: [4, N] log-probabilities of token_ids under the student, its entropy, the teacher's entropy, the reverse
-        KL; without a teacher [1, N], the student's entropy.
+        KL, all at temperature 1; without a teacher [1, N], the student's entropy at the plan's.
     hidden_grad: [N, d_S], row n the gradient of values[n] to student_hidden[n].
     head_grad: [V_S, d_S], the gradient of sum(head_grad_weights * values) to student_head; its dtype is left to the
         caller, who casts it when the chunks' memory is free again.
@@ -85,7 +85,7 @@ def pass_over_chunks(
         targets = token_ids[chunk] if teacher is None else teacher.of(chunk)
         for block in blocks(student_logits):
             log_s = _log_softmax(student_logits[block].to(dtype), plan.temperature)
-            target = targets[block] if teacher is None else _log_softmax(targets[block].to(dtype))
+            target = targets[block] if teacher is None else _log_softmax(targets[block].to(dtype), plan.temperature)
             p_s = log_s.exp()
             value, logits_grad = plan.divergence.of_rows(log_s, p_s, target)
             # Rounding may leave a KL of about zero slightly negative.
@@ -94,10 +94,11 @@ def pass_over_chunks(
             if statistics is not None and teacher is None:
                 statistics[0, chunk][block] = _entropy(log_s, p_s)
             elif statistics is not None:
-                exact = value if isinstance(plan.divergence, ReverseKL) else (p_s * (log_s - target)).sum(dim=-1)
-                sampled = log_s.gather(1, token_ids[chunk][block, None]).squeeze(1)
-                entropies = _entropy(log_s, p_s), _entropy(target, target.exp())
-                statistics[:, chunk][:, block] = torch.stack((sampled, *entropies, exact.clamp_min(0)))
+                exact = value if isinstance(plan.divergence, ReverseKL) and plan.temperature == 1 else None
+                if plan.temperature != 1:
+                    log_s, target = (_log_softmax(logits[block].to(dtype)) for logits in (student_logits, targets))
+                    p_s = log_s.exp()
+                statistics[:, chunk][:, block] = _statistics(log_s, p_s, target, token_ids[chunk][block], exact)
             student_logits[block] = logits_grad if plan.temperature == 1 else logits_grad.div_(plan.temperature)
         if hidden_grad is not None:
             torch.mm(student_logits, student.head, out=hidden_grad[chunk])
@@ -116,6 +117,16 @@ class _Logits:
     def of(self, chunk: slice) -> torch.Tensor:
         hidden = self.hidden[chunk]
         return torch.mm(hidden, self.head.T, out=self.buffer[: len(hidden)])
+
+
+def _statistics(
+    log_s: torch.Tensor, p_s: torch.Tensor, target: torch.Tensor, token_ids: torch.Tensor, exact: torch.Tensor | None
+) -> torch.Tensor:
+    """[4, R] of a block, as PassResult says; `exact` is the reverse KL where it is known."""
+    if exact is None:
+        exact = (p_s * (log_s - target)).sum(dim=-1).clamp_min(0)
+    sampled = log_s.gather(1, token_ids[:, None]).squeeze(1)
+    return torch.stack((sampled, _entropy(log_s, p_s), _entropy(target, target.exp()), exact))
 
 
 def _entropy(log_probs: torch.Tensor, probs: torch.Tensor) -> torch.Tensor:

@@ -4,19 +4,23 @@ The reference form: it holds several [N, V] tensors. Training uses fused_diverge
 The Jensen-Shannon form is the generalised one of GKD (Agarwal et al., arXiv:2306.13649). The top-k form stands for what
 a teacher that hands over its k likeliest tokens only would allow.
 
-Axes: N tokens, V vocabulary. Everything is at temperature 1. The results are float32, and float64 if the logits are.
+Axes: N tokens, V vocabulary. Logits of both sides are divided by a temperature first, and nothing is multiplied by its
+square. The results are float32, and float64 if the logits are.
 """
 
 import torch
 
 from verl_vaopd.algorithms import checks
-from verl_vaopd.algorithms.divergences import JS, TopKReverseKL
+from verl_vaopd.algorithms.divergences import JS, Divergence, TopKReverseKL
 from verl_vaopd.algorithms.log_space import coarse_log_ratio, compute_dtype, log_mixture
 from verl_vaopd.algorithms.options import require_options
 
 
 def reverse_kl(
-    student_logits: torch.Tensor, teacher_logits: torch.Tensor, vocab_size: int | None = None
+    student_logits: torch.Tensor,
+    teacher_logits: torch.Tensor,
+    vocab_size: int | None = None,
+    temperature: float = Divergence.temperature,
 ) -> torch.Tensor:
     """KL(student || teacher) per token, in nats.
 
@@ -24,16 +28,20 @@ def reverse_kl(
         student_logits: [N, V_S] float; gradient flows.
         teacher_logits: [N, V_T] float; treated as constant.
         vocab_size: number of leading entries that are token ids; needed when either side is padded.
+        temperature: of both sides.
     Returns: [N] float32, >= 0.
     Raises:
-        ValueError: shapes that do not fit, vocab_size out of range, NaN or infinite logits.
+        ValueError: shapes that do not fit, vocab_size or temperature out of range, NaN or infinite logits.
     """
-    student, teacher = _log_softmax(student_logits, teacher_logits, vocab_size)
+    student, teacher = _log_softmax(student_logits, teacher_logits, vocab_size, temperature)
     return _finished("reverse_kl", (student.exp() * (student - teacher)).sum(dim=-1))
 
 
 def forward_kl(
-    student_logits: torch.Tensor, teacher_logits: torch.Tensor, vocab_size: int | None = None
+    student_logits: torch.Tensor,
+    teacher_logits: torch.Tensor,
+    vocab_size: int | None = None,
+    temperature: float = Divergence.temperature,
 ) -> torch.Tensor:
     """KL(teacher || student) per token, in nats.
 
@@ -41,11 +49,12 @@ def forward_kl(
         student_logits: [N, V_S] float; gradient flows.
         teacher_logits: [N, V_T] float; treated as constant.
         vocab_size: number of leading entries that are token ids; needed when either side is padded.
+        temperature: of both sides.
     Returns: [N] float32, >= 0.
     Raises:
-        ValueError: shapes that do not fit, vocab_size out of range, NaN or infinite logits.
+        ValueError: shapes that do not fit, vocab_size or temperature out of range, NaN or infinite logits.
     """
-    student, teacher = _log_softmax(student_logits, teacher_logits, vocab_size)
+    student, teacher = _log_softmax(student_logits, teacher_logits, vocab_size, temperature)
     return _finished("forward_kl", (teacher.exp() * (teacher - student)).sum(dim=-1))
 
 
@@ -54,6 +63,7 @@ def js_divergence(
     teacher_logits: torch.Tensor,
     vocab_size: int | None = None,
     beta: float = JS.js_beta,
+    temperature: float = Divergence.temperature,
 ) -> torch.Tensor:
     """Generalised Jensen-Shannon divergence per token, in nats.
 
@@ -65,12 +75,13 @@ def js_divergence(
         teacher_logits: [N, V_T] float; treated as constant.
         vocab_size: number of leading entries that are token ids; needed when either side is padded.
         beta: weight of the teacher in the mixture, in (0, 1).
+        temperature: of both sides.
     Returns: [N] float32, >= 0 and at most log 2.
     Raises:
-        ValueError: shapes that do not fit, vocab_size or beta out of range, NaN or infinite logits.
+        ValueError: shapes that do not fit, vocab_size, beta or temperature out of range, NaN or infinite logits.
     """
     require_options(JS(js_beta=beta))
-    student, teacher = _log_softmax(student_logits, teacher_logits, vocab_size)
+    student, teacher = _log_softmax(student_logits, teacher_logits, vocab_size, temperature)
     mixture = log_mixture(student, teacher, beta)
     teacher_part = (teacher.exp() * (teacher - mixture)).sum(dim=-1)
     student_part = (student.exp() * (student - mixture)).sum(dim=-1)
@@ -78,7 +89,11 @@ def js_divergence(
 
 
 def top_k_reverse_kl(
-    student_logits: torch.Tensor, teacher_logits: torch.Tensor, k: int, vocab_size: int | None = None
+    student_logits: torch.Tensor,
+    teacher_logits: torch.Tensor,
+    k: int,
+    vocab_size: int | None = None,
+    temperature: float = Divergence.temperature,
 ) -> torch.Tensor:
     """KL(student || teacher) per token, in nats, with all but the teacher's k likeliest tokens thrown into one bucket.
 
@@ -91,20 +106,22 @@ def top_k_reverse_kl(
         teacher_logits: [N, V_T] float; treated as constant.
         k: number of tokens with a bucket of their own, at least 1.
         vocab_size: number of leading entries that are token ids; needed when either side is padded.
+        temperature: of both sides.
     Returns: [N] float32, >= 0.
     Raises:
-        ValueError: shapes that do not fit, k or vocab_size out of range, NaN or infinite logits, except that -inf
+        ValueError: shapes that do not fit, k, vocab_size or temperature out of range, NaN or infinite logits, except that -inf
             within the bucket is a probability of 0.
     """
     require_options(TopKReverseKL(top_k=k))
-    student, teacher = _log_softmax(student_logits, teacher_logits, vocab_size)
+    student, teacher = _log_softmax(student_logits, teacher_logits, vocab_size, temperature)
     return _finished("top_k_reverse_kl", (student.exp() * coarse_log_ratio(student, teacher, k)).sum(dim=-1))
 
 
 def _log_softmax(
-    student_logits: torch.Tensor, teacher_logits: torch.Tensor, vocab_size: int | None
+    student_logits: torch.Tensor, teacher_logits: torch.Tensor, vocab_size: int | None, temperature: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Normalised log-probabilities [N, vocab_size] of both sides; the teacher's are detached."""
+    """Normalised log-probabilities [N, vocab_size] of both sides at the temperature; the teacher's are detached."""
+    checks.require_positive("temperature", temperature)
     if student_logits.dim() != 2 or teacher_logits.dim() != 2 or len(student_logits) != len(teacher_logits):
         raise ValueError(
             f"logits: got shapes {tuple(student_logits.shape)} (student) and {tuple(teacher_logits.shape)} (teacher), "
@@ -112,8 +129,8 @@ def _log_softmax(
         )
     size = checks.common_vocab_size(student_logits.shape[1], teacher_logits.shape[1], vocab_size)
     dtype = compute_dtype(student_logits, teacher_logits)
-    student = torch.log_softmax(student_logits[:, :size].to(dtype), dim=-1)
-    teacher = torch.log_softmax(teacher_logits.detach()[:, :size].to(dtype), dim=-1)
+    student = torch.log_softmax(student_logits[:, :size].to(dtype) / temperature, dim=-1)
+    teacher = torch.log_softmax(teacher_logits.detach()[:, :size].to(dtype) / temperature, dim=-1)
     return student, teacher
 
 

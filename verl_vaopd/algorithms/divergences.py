@@ -5,6 +5,10 @@ rows in closed form, which the fused pass calls (fused_divergence); divergence.p
 divergence of the sampled token needs log-probabilities only. Importing this module imports no torch.
 
 Axes: R rows of a block, V vocabulary, N tokens. All nats.
+
+At a temperature T other than 1 a divergence is the plain one between softmax(student / T) and softmax(teacher / T). It is
+not multiplied by T^2, as Hinton et al. (arXiv:1503.02531) do: its gradient shrinks with about T^2 where T grows, and the
+learning rate is what to answer that with.
 """
 
 from __future__ import annotations
@@ -30,6 +34,12 @@ class Divergence:
     """A cheaper stand-in for the reverse KL, whose gradient it does not have; docs/methods.md says which it has."""
     blindness: ClassVar[str] = ""
     """Of a stand-in over the vocabulary: what it does not see."""
+    temperature: float = option(
+        1.0,
+        "Divides the logits of student and teacher before the divergence, which is not multiplied by its square; "
+        "sampling has its own, and visual advantage is at 1.",
+        above=0,
+    )
 
     def __post_init__(self) -> None:
         require_options(self)
@@ -40,11 +50,11 @@ class VocabularyDivergence(Divergence):
     """Of whole distributions."""
 
     def of_rows(self, log_s: Tensor, p_s: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        """The divergence and its gradient to the student's logits.
+        """The divergence and its gradient to the student's logits after their division by the temperature.
 
         Args:
-            log_s, p_s: [R, V] log-probabilities and probabilities of the student; stay as they are.
-            target: [R, V] log-probabilities of the teacher; stay as they are.
+            log_s, p_s: [R, V] log-probabilities and probabilities of the student at the temperature; stay as they are.
+            target: [R, V] log-probabilities of the teacher at the temperature; stay as they are.
         Returns: [R] and [R, V].
         """
         raise NotImplementedError
@@ -58,8 +68,8 @@ class SampledDivergence(Divergence):
         """[N] nats per token.
 
         Args:
-            student_log_probs: [N] float32; gradient flows.
-            teacher_log_probs: [N] float32; constant. None where needs_teacher is False.
+            student_log_probs: [N] float32 at the temperature; gradient flows.
+            teacher_log_probs: [N] float32 at the temperature; constant. None where needs_teacher is False.
         """
         raise NotImplementedError
 
@@ -127,7 +137,7 @@ class K1(SampledDivergence):
     """log p_S - log p_T with the gradient of a policy gradient that has it as its reward.
 
     That gradient is (log p_S - log p_T) grad log p_S; differentiated as it stands it would be 0 on average. It is
-    unbiased for the gradient of the reverse KL where tokens are sampled at temperature 1 from the whole vocabulary
+    unbiased for the gradient of the reverse KL where tokens are sampled at its temperature from the whole vocabulary
     (Schulman 2020, "Approximating KL divergence"), and the weights do not depend on the tokens, not even through the
     response's length.
     """

@@ -4,7 +4,7 @@ Same numbers and gradients as divergence.py on `hidden @ head.T` (Eq. 1 of arXiv
 
 Axes: N tokens, V vocabulary, d_S and d_T hidden sizes, C tokens of a chunk. Per chunk, the logits of both sides are
 held in the dtype of the hidden states; the softmax runs over a few rows at a time in float32 (float64 for float64
-inputs), at temperature 1. Heads have no bias.
+inputs), at the divergence's temperature. Heads have no bias.
 
 Where the gradient comes from. With p = softmax of the student's logits s, dKL_n/ds_n depends on token n alone, so
 one pass over the chunks gives, besides KL_n, the gradient of KL_n to student_hidden[n]; backward only scales its rows.
@@ -31,7 +31,7 @@ class FusedOutput(NamedTuple):
 
     divergence: of the kind asked for, >= 0; gradient flows to student_hidden and student_head.
 
-    Where token ids are given, without gradient:
+    Where token ids are given, at temperature 1 whatever that of the divergence, without gradient:
 
     student_log_probs: log-probability of token_ids under the student, <= 0.
     student_entropy, teacher_entropy: >= 0.
@@ -59,7 +59,7 @@ def fused_divergence(
     """A divergence per token, and what the metrics need of the same logits.
 
     Args:
-        divergence: which one, with its options.
+        divergence: which one, with its options, its temperature among them.
         student_hidden: [N, d_S] float, final hidden states; gradient flows.
         student_head: [V_S, d_S], dtype of student_hidden; gradient flows.
         teacher_hidden: [N, d_T] float; treated as constant.
@@ -89,7 +89,7 @@ def fused_divergence(
     if token_ids is not None:
         checks.require_token_ids(token_ids, num_tokens, size)
     checks.require_expected_grad(expected_grad, num_tokens)
-    plan = Plan(divergence, size, chunk_size, torch.is_grad_enabled())
+    plan = Plan(divergence, size, chunk_size, torch.is_grad_enabled(), divergence.temperature)
     tensors = Tensors(student_hidden, student_head, teacher_hidden, teacher_head, token_ids)
     output = FusedOutput(*divergence_over_chunks(tensors, plan, expected_grad, want_statistics=token_ids is not None))
     checks.require_finite_rows("divergence", output.divergence)

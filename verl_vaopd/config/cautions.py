@@ -29,10 +29,10 @@ def _biases_of_sampled_tokens(cfg: DictConfig) -> list[str]:
     rollout, reasons = cfg.actor_rollout_ref.rollout, []
     if cfg.method.stored_responses:
         reasons.append("the stored tokens are the teacher's, not the student's")
-    elif rollout.temperature != 1 or rollout.top_p != 1 or rollout.top_k > 0:
+    elif rollout.temperature != cfg.loss.temperature or rollout.top_p != 1 or rollout.top_k > 0:
         reasons.append(
             f"tokens are sampled at temperature {rollout.temperature:g}, top-p {rollout.top_p:g} and top-k "
-            f"{rollout.top_k}, not from the whole distribution"
+            f"{rollout.top_k}, not from the whole distribution at loss.temperature={cfg.loss.temperature:g}"
         )
     by_advantage = weighting_from(cfg).needs_visual_advantage
     dependence = "by the length of the response" + (" and by visual advantage" if by_advantage else "")

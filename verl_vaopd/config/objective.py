@@ -32,7 +32,7 @@ class Objective:
         token_clip, reward_coef: see schema.LossConfig.
         use_reference: verl's policy loss has a KL to the initial policy.
         policy_temperature: what rollouts are sampled at. The policy gradient is that of the sampling distribution;
-            divergences are at temperature 1.
+            the divergence has a temperature of its own.
         perception_coef, entropy_coef, masked_gradient: see schema.PapoConfig.
         stored_responses: the tokens are not the student's own.
         privileged: the teacher's prompts hold the reference solution.

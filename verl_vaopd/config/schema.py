@@ -65,11 +65,11 @@ class _Divergence:
 
 _DivergenceOptions = make_dataclass(
     "_DivergenceOptions",
-    [
-        (each.name, get_type_hints(divergence)[each.name], field(default=each.default, metadata=each.metadata))
+    {  # by name: all have the temperature
+        each.name: (each.name, get_type_hints(divergence)[each.name], field(default=each.default, metadata=each.metadata))
         for divergence in DIVERGENCES.values()
         for each in fields(divergence)
-    ],
+    }.values(),
 )
 
 

@@ -47,6 +47,13 @@ def _check_loss(cfg: DictConfig, findings: Findings) -> None:
         fix="loss.divergence=reverse_kl, loss.reward_coef=1, or method=base",
     )
     findings.require(
+        loss.divergence is not None or loss.temperature == 1,
+        "there is no divergence to take at a temperature",
+        got=f"loss.divergence=null, loss.temperature={loss.temperature}",
+        expected="loss.temperature=1 for a method without distillation",
+        fix="leave loss.temperature alone; actor_rollout_ref.rollout.temperature is that of sampling",
+    )
+    findings.require(
         loss.divergence != "nll" or cfg.method.stored_responses,
         "negative log-likelihood of the student's own samples teaches nothing",
         got="loss.divergence=nll, method.stored_responses=false",
