@@ -38,6 +38,8 @@ class Console:
         self.step: int | None = None
         self.total: int | None = None
         self.finished = False
+        self._checked: str | None = None
+        """When the checks were made of which a line was printed last."""
 
     def show(self, event: dict[str, Any]) -> None:
         """Render one event; kinds without a line of their own only move the live line."""
@@ -108,6 +110,14 @@ class Console:
 
     def _show_warning(self, event: dict[str, Any]) -> None:
         self.print(f"warning: {event['text']}")
+
+    def _show_preflight(self, event: dict[str, Any]) -> None:
+        if event["when"] != self._checked:
+            self._checked = event["when"]
+            self.print(f"checks, {self._checked}:")
+        self.print(f"  {event['outcome']:7} {event['check']:20} {event['measured']}")
+        if "fix" in event:
+            self.print(f"  {'':7} {'':20} fix: {event['fix']}")
 
     def _show_refused(self, event: dict[str, Any]) -> None:
         pass  # the supervisor raises it

@@ -66,7 +66,11 @@ class _Divergence:
 _DivergenceOptions = make_dataclass(
     "_DivergenceOptions",
     {  # by name: all have the temperature
-        each.name: (each.name, get_type_hints(divergence)[each.name], field(default=each.default, metadata=each.metadata))
+        each.name: (
+            each.name,
+            get_type_hints(divergence)[each.name],
+            field(default=each.default, metadata=each.metadata),
+        )
         for divergence in DIVERGENCES.values()
         for each in fields(divergence)
     }.values(),
@@ -216,6 +220,28 @@ class DumpConfig:
     )
 
 
+@dataclass
+class PreflightConfig:
+    """Checks at the start of a run and while it runs (docs/user_guide.md, Preflight). They change no number of it."""
+
+    waive: list[str] = option([], "Names of checks whose failure does not stop the run; it is recorded.")
+    only: bool = option(False, "End after the checks at the start, before the first validation and step.")
+    num_prompts: int = option(8, "Training prompts that the start is checked on, one response each.", at_least=1)
+    warn_truncated_frac: float = option(
+        0.2, "A larger share of responses cut by the length limit is warned of.", at_least=0, at_most=1
+    )
+    max_truncated_frac: float = option(
+        0.5, "A larger share in the first training batch fails; at the start all of them.", at_least=0, at_most=1
+    )
+    max_log_prob_gap: float | None = option(
+        None,
+        "Between rollout engine and trainer, per token on average; null: a bound for the engine's dtype.",
+        unit="nats",
+        above=0,
+        example=0.1,
+    )
+
+
 SECTIONS: dict[str, type] = {
     "run": RunConfig,
     "method": MethodConfig,
@@ -231,6 +257,7 @@ SECTIONS: dict[str, type] = {
     "checkpoint": CheckpointConfig,
     "dump": DumpConfig,
     "collect": CollectConfig,
+    "preflight": PreflightConfig,
 }
 """`vaopd` is how visual advantage is measured, whatever the method does with it."""
 WEIGHTING = "weighting"

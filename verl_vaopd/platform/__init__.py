@@ -16,7 +16,7 @@ Importing this package imports neither torch, verl nor vllm.
 """
 
 from verl_vaopd.platform.environment import cpu_environment, is_cpu, prepare_environment, use_cpu, worker_environment
-from verl_vaopd.platform.gpus import Gpu, probe_gpus
+from verl_vaopd.platform.gpus import Gpu, driver_version, probe_gpus
 from verl_vaopd.platform.installed import has_cpu_vllm, has_flash_attn
 from verl_vaopd.platform.patches import activate
 from verl_vaopd.platform.registration import verify_registration
@@ -25,6 +25,7 @@ __all__ = [
     "Gpu",
     "activate",
     "cpu_environment",
+    "driver_version",
     "has_cpu_vllm",
     "has_flash_attn",
     "is_cpu",

@@ -18,6 +18,17 @@ class Gpu:
     memory_mib: int
 
 
+def driver_version() -> str | None:
+    """Of the NVIDIA driver, such as 580.65.06; None where no GPU answers."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    query = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    result = subprocess.run(query, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False)
+    lines = result.stdout.split()
+    return lines[0] if result.returncode == 0 and lines else None
+
+
 def probe_gpus() -> list[Gpu]:
     """The GPUs that this process may use, by nvidia-smi and CUDA_VISIBLE_DEVICES; none without a working nvidia-smi.
 

@@ -39,6 +39,10 @@ _Base: Any = AgentLoopWorkerTQ.__ray_actor_class__
 _prompt_cache: contextvars.ContextVar[dict[str, dict[str, Any]]] = contextvars.ContextVar("vaopd_prompt_cache")
 
 
+AS_IN_TRAINING = "as_in_training"
+"""Field of a prompt of no training step that is sampled like one of a step all the same, once."""
+
+
 class View:
     """One kind of corruption with its options: what `view` and `papo.view` of the configuration describe."""
 
@@ -108,6 +112,10 @@ class ViewAgentLoopWorker(_Base):
         self, prompt: dict[str, Any], sampling_params: dict[str, Any], trajectory: dict[str, Any], trace: bool = False
     ) -> None:
         _prompt_cache.set({})
+        if prompt.pop(AS_IN_TRAINING, False):
+            rollout = self.config.actor_rollout_ref.rollout
+            sampling_params = sampling_params | {name: rollout[name] for name in ("temperature", "top_p", "top_k")}
+            prompt["__rollout_n__"] = 1
         if self.stored is not None and not trajectory["validate"]:
             # A prompt without a stored response yields no rollout; the step counts it as dropped.
             num_stored = self.stored.num_responses(str(prompt["index"]))

@@ -32,6 +32,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     # Written after the checkpoint of this step is complete.
     "checkpoint": ("step",),
     "warning": ("text",),
+    # A check: its name, when it was made, what was measured, and passed, warning, failed or waived.
+    "preflight": ("check", "when", "measured", "outcome"),
     # This run ended by an error, and the process went on with another run.
     "failed": ("text",),
     # This run was refused before it began: a user's mistake, told in one message.
@@ -42,6 +44,8 @@ KINDS: dict[str, tuple[str, ...]] = {
 OPTIONAL: dict[str, tuple[str, ...]] = {
     # How much of the stage is done.
     "phase": ("done", "total"),
+    # What to do about it.
+    "preflight": ("fix",),
     # Visual advantage, where it was computed; the same fields of further splits, by split; metrics: {name: float}.
     "validation": ("mean_va", "mean_va_low", "mean_va_high", "other_splits", "metrics"),
 }

@@ -1,8 +1,8 @@
 """The run directory: its name, what describes the run in it, and the lock that keeps a second process out.
 
 The name follows from the recipes, the seed and a hash of the resolved configuration, so that the same command finds its
-unfinished run and resumes it. Where the run lives (`run.name`, `root`, `dir`, `fresh`, `changed_data`) is no part of
-the hash. No torch is imported.
+unfinished run and resumes it. Where the run lives (`run.name`, `root`, `dir`, `fresh`, `changed_data`) and what is
+checked of it (`preflight`) are no part of the hash. No torch is imported.
 
     config.yaml       the resolved configuration, run.dir included
     overrides.txt     the overrides of the command line, one per line
@@ -42,6 +42,7 @@ LOG, FINISHED, CHECKPOINTS = "train.log", "finished.json", "checkpoints"
 _LOCK = "lock"
 
 _WHEREABOUTS = {"name": "RUN", "root": "RUNS", "dir": "RUN_DIR", "fresh": False, "changed_data": False}
+_CHECKS = "preflight"
 RECIPE_GROUPS = ("method", "student", "teacher", "dataset")
 
 
@@ -66,6 +67,7 @@ def fingerprint(cfg: DictConfig) -> str:
     """SHA-256 (hex) of the resolved configuration, independent of where the run lives."""
     # Other values may contain these; with one fixed spelling they compare equal wherever the run lives.
     container = OmegaConf.to_container(_with_run(cfg, **_WHEREABOUTS), resolve=True)
+    del container[_CHECKS]
     content = json.dumps(container, sort_keys=True, ensure_ascii=False)
     # Models shipped with the package are the same wherever it is installed.
     package = json.dumps(str(Path(verl_vaopd.__file__).parent))[1:-1]
@@ -229,6 +231,7 @@ def _other_configuration(cfg: DictConfig, path: Path) -> str:
     here = _flatten(OmegaConf.to_container(with_dir(cfg, path)))
     there = _flatten(OmegaConf.to_container(OmegaConf.load(path / CONFIG)))
     keys = (here.keys() | there.keys()) - {f"run.{name}" for name in _WHEREABOUTS}
+    keys = {key for key in keys if not key.startswith(f"{_CHECKS}.")}
     differing = sorted(key for key in keys if here.get(key) != there.get(key))
     lines = [f"  {key}: {there.get(key, '(absent)')} there, {here.get(key, '(absent)')} now" for key in differing[:10]]
     if len(differing) > 10:

@@ -29,6 +29,8 @@ class CheckpointedTrainer(PPOTrainerSync):
     @property
     def last_step(self) -> int:
         """The last step that was trained, after `fit`; 0 without training."""
+        if self.config.preflight.only:
+            return self.global_steps
         return 0 if self.config.trainer.val_only else self.global_steps - 1  # verl has counted on
 
     def _set_last_step(self) -> None:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig, OmegaConf
 
 from verl_vaopd.config.objective import Objective
+from verl_vaopd.config.preflight import PreflightError
 from verl_vaopd.data.generated import GENERATED, generate
 from verl_vaopd.data.stored import is_collected
 from verl_vaopd.disk import DiskFull, told_if_full
@@ -105,7 +106,8 @@ def _report(error: Exception, job: Job) -> None:
     origin = list(traceback.walk_tb(error.__traceback__))[-1][0].f_globals["__name__"]
     refused = isinstance(error, ValueError) and not job.begun and origin.startswith("verl_vaopd.")
     said = str(error.strerror) if isinstance(error, DiskFull) else str(error)
-    text = said if refused else short_cause(said) or type(error).__name__
+    whole = refused or isinstance(error, PreflightError)
+    text = said if whole else short_cause(said) or type(error).__name__
     # A full disk is the reason then, and has no room for it.
     with contextlib.suppress(OSError), EventLog(job.run_dir / EVENTS) as events:
         events.write("refused" if refused else "failed", text=text)
@@ -201,7 +203,6 @@ def train(job: Job) -> None:
             agent_loops.result().connect(trainer.get_llm_client(), trainer.get_reward_handles())
             job.begun = True
             trainer.fit(agent_loops.result())
-            trainer.logger.finish(exit_code=0)
         finally:
             tq.close()
             release(trainer)

@@ -25,6 +25,9 @@ UNIFORM_MARGIN = 0.05
 """Nats: a teacher whose log-probs are, on average, this near -log V for every token has the uniform distribution. In
 bfloat16 the uniform one is within 0.02 (a guess from the rounding of logits; not measured on a GPU)."""
 
+SIXTEEN_BITS = "bfloat16"
+"""Whose bound holds for what is named otherwise (`auto`)."""
+
 REPEAT_GAP = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.01}
 """Nats by which two scores of one token by a frozen teacher may differ at most, by its dtype. Both passes have the same
 shapes. Measured in float32 on a CPU; the others are bounds that were not measured on a GPU."""
@@ -136,7 +139,7 @@ def teacher_repeats(
         dtype: of the teacher, a key of REPEAT_GAP.
         frozen: False for a teacher that has moved in between: what differs is told and does not count.
     """
-    gap, bound = (first - again).abs()[mask.bool()].max().item(), REPEAT_GAP[dtype]
+    gap, bound = (first - again).abs()[mask.bool()].max().item(), _bound(REPEAT_GAP, dtype)
     moved = "" if frozen else ", but this teacher has moved in between"
     return Finding(
         "teacher_repeats",
@@ -163,7 +166,7 @@ def log_prob_gap(
 
 def gap_finding(mean: float, largest: float, dtype: str, bound: float | None = None) -> Finding:
     """The same from the two numbers that every step reports (`vaopd/log_prob_gap/...`)."""
-    limit = LOG_PROB_GAP[dtype] if bound is None else bound
+    limit = _bound(LOG_PROB_GAP, dtype) if bound is None else bound
     return Finding(
         "log_prob_gap",
         f"rollout engine and trainer differ by {mean:.3g} nats per token (at most {limit:g} in {dtype}), {largest:.3g} "
@@ -187,3 +190,7 @@ def responses_end(truncated: torch.Tensor, warn_frac: float, max_frac: float, ma
         "generation_config.json)",
         warned=share > warn_frac,
     )
+
+
+def _bound(table: dict[str, float], dtype: str) -> float:
+    return table[dtype if dtype in table else SIXTEEN_BITS]

@@ -11,7 +11,7 @@ from transfer_queue import KVBatchMeta
 from verl.utils import tensordict_utils as tu
 
 from verl_vaopd.engine import fields
-from verl_vaopd.engine.nested import nest_like, pad
+from verl_vaopd.engine.nested import nest_like, pad, row_lengths
 from verl_vaopd.trainer.rollouts import Rollouts
 
 
@@ -70,6 +70,12 @@ def fetch(batch: KVBatchMeta, names: Sequence[str]) -> dict[str, Any]:
     return values
 
 
+def lengths(batch: KVBatchMeta, name: str) -> list[int]:
+    """How many values of a per-token field each row has."""
+    data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=[name])
+    return row_lengths(data[name]).tolist()
+
+
 def load_rollouts(batch: KVBatchMeta, eos_token_ids: Sequence[int], per_token: Iterable[str] = ()) -> Rollouts:
     """What is known of real rows.
 
@@ -112,6 +118,11 @@ def store(batch: KVBatchMeta, **per_token: torch.Tensor) -> None:
     lengths = torch.tensor([tag["response_len"] for tag in batch.tags])
     nested = {name: nest_like(value, lengths) for name, value in per_token.items()}
     tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=tu.get_tensordict(nested))
+
+
+def store_views(batch: KVBatchMeta, name: str, views: Sequence[dict[str, Any]]) -> None:
+    """Write what a processor made of each row's images as a field of the rows."""
+    tq.kv_batch_put(keys=batch.keys, partition_id=batch.partition_id, fields=tu.get_tensordict({name: list(views)}))
 
 
 def clear(batch: KVBatchMeta) -> None:

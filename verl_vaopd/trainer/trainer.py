@@ -33,6 +33,7 @@ from verl_vaopd.trainer.failures import require_few_failures
 from verl_vaopd.trainer.host_memory import HostMemory
 from verl_vaopd.trainer.metrics import memory_metrics
 from verl_vaopd.trainer.placement import POOL_NAME, TeacherGroup
+from verl_vaopd.trainer.preflight_run import Preflight
 from verl_vaopd.trainer.reporting import dump_rows, end_tokens, reported, step_metrics
 from verl_vaopd.trainer.rollouts import Rollouts
 from verl_vaopd.trainer.validation import Validation
@@ -95,9 +96,27 @@ class DistillationTrainer(CheckpointedTrainer):
             )
 
     def fit(self, agent_loop_manager: AgentLoopManagerTQ) -> None:
-        """Train to the end, and watch the memory of all processes meanwhile."""
+        """Check the models, train to the end, and watch the memory of all processes meanwhile.
+
+        Raises:
+            PreflightError: a check has failed that nobody has waived.
+        """
+        self.agent_loop_manager = agent_loop_manager
         with HostMemory(own_cluster=self.config.ray_kwargs.ray_init.address is None) as self.memory:
+            self.events.write("phase", name="checking the models")
+            self.preflight = Preflight(
+                validation=self._validation(),
+                prompts=self.train_dataset,
+                vocab_size=len(self.tokenizer),
+                image_token_id=self.processor.image_token_id,
+                events=self.events,
+            )
+            self.preflight.before_training(self.global_steps)
+            if self.config.preflight.only:
+                self.ending = "checks only"
+                return
             super().fit(agent_loop_manager)
+            self.logger.finish(exit_code=0)
 
     # ---- one step
 
@@ -126,6 +145,11 @@ class DistillationTrainer(CheckpointedTrainer):
                 self._score(batch)
         if self.objective.measures_advantage:
             self._measure(batch)
+        if self.objective.scores_rollouts:
+            real = rows.select(batch, rows.real_positions(batch))
+            self.rollouts = self.preflight.of_scores(
+                self.global_steps, real, lambda names: self._load_rollouts(batch, names)
+            )
         if self.objective.distils:
             self._weigh_tokens(batch)
         if self.objective.reward_coef:
@@ -135,6 +159,7 @@ class DistillationTrainer(CheckpointedTrainer):
                 self._compute_advantage(batch, metrics)
         with marked_timer("update_actor", timing_raw):
             self._update_actor(batch, metrics=metrics)
+        self.preflight.after_update()
         return batch
 
     def _require_few_failures(self, batch: KVBatchMeta, num_prompts: int) -> None:
@@ -218,6 +243,7 @@ class DistillationTrainer(CheckpointedTrainer):
             )
         )
         self.events.write("step", step=global_steps, total=self.total_training_steps, metrics=metrics)
+        self.preflight.of_step(global_steps, rollouts, metrics)
         of_validation = (*(f"{split}/" for split in self.config.validation.splits), "perf/validation/")
         metrics.update({name: value for name, value in worker_metrics.items() if name.startswith(of_validation)})
         options = self.config.dump

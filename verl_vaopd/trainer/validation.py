@@ -105,12 +105,12 @@ class Validation:
         dumped: list[Rollouts] = []
         num_done = num_arrived = 0
         for prompts in self.questions:
-            batch = self._sample(prompts, global_steps)
+            batch = self.sample(prompts, global_steps)
             measured: dict[tuple[str, int], dict[str, Any]] = {}
             if len(batch):
                 # The rollout engine and the teacher take turns on the accelerator.
                 self.checkpoint_manager.sleep_replicas()
-                padded = self._padded(batch)
+                padded = self.padded(batch)
                 self.teacher.score(padded, ScoreRequest.for_heldout())
                 measured = self._measure(padded, batch)
                 dumped += self._dumped(batch, prompts)
@@ -137,7 +137,7 @@ class Validation:
             found.summaries[split] = summarise_validation(correct, mean_va, seed=self.config.run.seed)
         return found
 
-    def _sample(self, prompts: dict[str, Any], global_steps: int) -> KVBatchMeta:
+    def sample(self, prompts: dict[str, Any], global_steps: int) -> KVBatchMeta:
         """Answers, through the queue's validation partition: in the order of the questions and of their samples."""
         num_prompts = len(prompts["raw_prompt"])
         prompts["uid"] = np.array([str(uuid.uuid4()) for _ in range(num_prompts)], dtype=object)
@@ -152,7 +152,7 @@ class Validation:
         asked_at = [(place[uid], rows.sibling(key)) for uid, key in zip(rows.uids(batch), batch.keys, strict=True)]
         return rows.select(batch, sorted(range(len(batch)), key=asked_at.__getitem__))
 
-    def _padded(self, batch: KVBatchMeta) -> KVBatchMeta:
+    def padded(self, batch: KVBatchMeta) -> KVBatchMeta:
         """The batch with padding rows up to a multiple of the worker processes."""
         return upsample_batch_to_divisible_size(batch, self.student_group.world_size, self.tokenizer.eos_token_id)
 
@@ -201,7 +201,7 @@ class Validation:
         subset = rows.select(batch, [row for row, uid in enumerate(rows.uids(batch)) if uid in uids])
         if not len(subset):
             return []
-        padded = self._padded(subset)
+        padded = self.padded(subset)
         request = ScoreRequest.for_heldout_dump(objective)
         self.teacher.score(padded, request)
         read = self.teacher.forward_fields(scored=True, degraded=request.keep_degraded_hidden_states)

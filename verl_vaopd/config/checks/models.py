@@ -1,7 +1,8 @@
 """Student and teacher must read the same tokens and the same image patches; local paths must exist.
 
-Compared are two small files, config.json and tokenizer.json. Those of a hub id are downloaded into the Hugging Face
-cache if they are not there and the hub answers; otherwise the trainer compares the loaded tokenizers.
+Compared are two small files, config.json and tokenizer.json; checks/agreement.py compares more. Those of a hub id are
+downloaded into the Hugging Face cache if they are not there and the hub answers; otherwise the trainer compares the
+loaded tokenizers.
 """
 
 from __future__ import annotations
@@ -23,6 +24,13 @@ from verl_vaopd.data.generated import EMBEDDED
 HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 TOKEN_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
 COMPARED = ("config.json", "tokenizer.json")
+PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
+"""Where the settings of the image processor are: the newer place first."""
+ALSO_COMPARED = (
+    *("generation_config.json", "tokenizer_config.json", "chat_template.jinja", "chat_template.json"),
+    *PROCESSOR_FILES,
+)
+"""By checks/agreement.py, where a model has them."""
 HUB_TIMEOUT_S = 3
 PATCHES = ("in_channels", "patch_size", "temporal_patch_size", "spatial_merge_size")
 """Of config.json's vision_config: the teacher is given the student's pixel values."""
@@ -97,6 +105,35 @@ def _directory(key: str, given: str, path: Path, findings: Findings) -> Path | N
     return path if there else None
 
 
+def known_directory(model: str) -> Path | None:
+    """Where a model's small files are on this machine, without asking the hub; None where they are not."""
+    path = Path(model).expanduser()
+    if path.exists():
+        return path if (path / "config.json").is_file() else None
+    return _cached(model) if HUB_ID.fullmatch(model) else None
+
+
+def token_ids(path: Path) -> dict[str, int]:
+    """Token -> id of the tokenizer in a directory; {} without one."""
+    file = path / "tokenizer.json"
+    return _ids(_read(file)) if file.is_file() else {}
+
+
+def vocabulary(cfg: DictConfig) -> str:
+    """How many ids the tokenizer has, and how many more rows the heads: padding, which no distribution has."""
+    told = []
+    for role in ("student", "teacher"):
+        path = known_directory(cfg[role].path)
+        if path is None:
+            told.append(f"{role} not on this machine")
+            continue
+        config = _read(path / "config.json")
+        rows = config.get("text_config", config).get("vocab_size")
+        num_ids = max(token_ids(path).values(), default=-1) + 1
+        told.append(f"{role} {num_ids} ids, {rows} rows of the head" + (f", {rows - num_ids} left out" if rows else ""))
+    return "; ".join(told)
+
+
 def _cached(hub_id: str) -> Path | None:
     """The model's directory in the Hugging Face cache, if both files that are compared are in it."""
     from huggingface_hub import try_to_load_from_cache  # imported for hub ids alone
@@ -117,7 +154,7 @@ def _downloaded(key: str, hub_id: str, findings: Findings) -> Path | None:
         there = {file.rfilename for file in HfApi().model_info(hub_id, timeout=HUB_TIMEOUT_S).siblings or ()}
         if not there.issuperset(COMPARED):
             return None
-        config, _ = (Path(hf_hub_download(hub_id, name)) for name in COMPARED)
+        config, *_ = [Path(hf_hub_download(hub_id, name)) for name in (*COMPARED, *ALSO_COMPARED) if name in there]
         return config.parent
     except RepositoryNotFoundError:
         findings.require(
@@ -164,10 +201,19 @@ def _tokenizer_differences(student: dict[str, Any], teacher: dict[str, Any]) -> 
         yield (
             f"{len(different)} tokens differ (student {len(ours)}, teacher {len(theirs)} in all), "
             f"e.g. {token!r}: id {ours.get(token, 'none')} in the student, {theirs.get(token, 'none')} in the teacher"
+            f"; {_first_ids(ours, theirs)}"
         )
     merges = [[_merge(pair) for pair in tokenizer["model"].get("merges", [])] for tokenizer in (student, teacher)]
     if not different and merges[0] != merges[1]:
         yield "the same tokens, but other merges in tokenizer.json: text is split differently"
+
+
+def _first_ids(ours: dict[str, int], theirs: dict[str, int], count: int = 3) -> str:
+    """The first ids that stand for different tokens."""
+    student, teacher = ({number: token for token, number in ids.items()} for ids in (ours, theirs))
+    first = [n for n in sorted(student.keys() | teacher.keys()) if student.get(n) != teacher.get(n)][:count]
+    told = listing(f"{n} ({student.get(n, 'none')!r}, {teacher.get(n, 'none')!r})" for n in first)
+    return f"the first ids that differ (student, teacher): {told}"
 
 
 def _ids(tokenizer: dict[str, Any]) -> dict[str, int]:
