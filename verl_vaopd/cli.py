@@ -32,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _told(evaluate, arguments[1:])
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
-    if options.command in (train, collect, compare, two_stage, plan):
+    if options.command in (train, collect, compare, two_stage, plan, doctor):
         # argparse gathers positionals from one place only; overrides may stand on either side of an option.
         unknown = [argument for argument in rest if argument.startswith("-")]
         if not unknown:
@@ -128,15 +128,16 @@ def export(options: argparse.Namespace) -> int:
 
 
 def doctor(options: argparse.Namespace) -> int:
-    """`vaopd doctor`: what is installed, what hardware is here, and whether the plugins are in place."""
-    from verl_vaopd.commands.doctor import describe, import_everything
+    """`vaopd doctor`: what is installed, what hardware is here, and whether a training would start."""
+    from verl_vaopd.commands.doctor import check, check_running, describe, import_everything
     from verl_vaopd.platform import probe_gpus, use_cpu
 
     print(describe())
     if options.imports:
         use_cpu(not probe_gpus())
         import_everything()
-    return 0
+    code = check(options.overrides)
+    return check_running(options.overrides, [program(), *sys.argv[1:]]) if options.run and code == 0 else code
 
 
 def plan(options: argparse.Namespace) -> int:
@@ -220,7 +221,9 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("run", type=Path, metavar="RUN", help="run directory")
     command.set_defaults(command=report)
 
-    command = commands.add_parser("doctor", help="show versions, hardware and plugins")
+    command = commands.add_parser("doctor", help="versions, hardware, and whether a training would start")
+    command.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="Hydra overrides of the training command")
+    command.add_argument("--run", action="store_true", help="also start the models and check them; no step is made")
     command.add_argument("--imports", action="store_true", help="also import verl and vLLM and check the registration")
     command.set_defaults(command=doctor)
 

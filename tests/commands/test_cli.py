@@ -152,7 +152,7 @@ def train(tmp_path, monkeypatch, capfd, tiny_config):
     monkeypatch.setattr(sys, "argv", ["vaopd", "train", *TINY])
     monkeypatch.setattr(train_command, "compose", lambda overrides: tiny_config)
     # The shipped models are not what is tested here.
-    monkeypatch.setattr(train_command, "validate", lambda cfg: None)
+    monkeypatch.setattr(train_command, "validate", lambda cfg: [])
     return run
 
 

@@ -109,8 +109,8 @@ def top_k_reverse_kl(
         temperature: of both sides.
     Returns: [N] float32, >= 0.
     Raises:
-        ValueError: shapes that do not fit, k, vocab_size or temperature out of range, NaN or infinite logits, except that -inf
-            within the bucket is a probability of 0.
+        ValueError: shapes that do not fit, k, vocab_size or temperature out of range, NaN or infinite logits, except
+            that -inf within the bucket is a probability of 0.
     """
     require_options(TopKReverseKL(top_k=k))
     student, teacher = _log_softmax(student_logits, teacher_logits, vocab_size, temperature)

@@ -6,9 +6,9 @@ divergence of the sampled token needs log-probabilities only. Importing this mod
 
 Axes: R rows of a block, V vocabulary, N tokens. All nats.
 
-At a temperature T other than 1 a divergence is the plain one between softmax(student / T) and softmax(teacher / T). It is
-not multiplied by T^2, as Hinton et al. (arXiv:1503.02531) do: its gradient shrinks with about T^2 where T grows, and the
-learning rate is what to answer that with.
+At a temperature T other than 1 a divergence is the plain one between softmax(student / T) and softmax(teacher / T), of
+the scaled logits. It is not multiplied by T^2, as Hinton et al. (arXiv:1503.02531) do: at a high T its gradient shrinks
+with about 1 / T^2, and the learning rate is what to answer that with.
 """
 
 from __future__ import annotations

@@ -1,11 +1,22 @@
-"""`vaopd doctor`: what is installed, what hardware is here, whether the plugins are in place. Imports no torch."""
+"""`vaopd doctor`: what is here, and whether a training of these overrides would start. Imports no torch.
+
+The checks are those of `vaopd train`. With --run the models are started too, and checked as before a first step.
+"""
 
 import importlib.metadata
+import os
 import platform
+import tempfile
+from collections.abc import Sequence
 
-from verl_vaopd.config import with_default_groups
+from verl_vaopd.commands import supervisor
+from verl_vaopd.commands.checks import as_events
+from verl_vaopd.commands.console import Console
+from verl_vaopd.config import compose, examine, validate, with_default_groups
 from verl_vaopd.platform import is_cpu, verify_registration
 from verl_vaopd.provenance import hardware, package_versions, source_version
+from verl_vaopd.rollout.row_check import require_rows
+from verl_vaopd.runs import run_dir
 
 # setup.py registers these; verl and vLLM find them by their group.
 ENTRY_POINTS = (
@@ -36,6 +47,41 @@ def describe() -> str:
         lines.append(f"  {group}: {name} {'registered' if found else 'MISSING; reinstall this package'}")
     lines.append(f"  CPU platform {'active' if is_cpu() else 'not active in this process (hardware=cpu activates it)'}")
     return "\n".join(lines)
+
+
+def check(overrides: Sequence[str]) -> int:
+    """Print every check that starts nothing, and the problems.
+
+    Returns: exit code, 1 where a training would not start.
+    Raises:
+        ValueError: overrides that no configuration can be composed of.
+    """
+    cfg, console = compose(with_default_groups(overrides)), Console()
+    found, findings = examine(cfg)
+    for event in as_events(found, cfg.preflight.waive):
+        console.show(event)
+    for problem in findings.problems:
+        console.print(f"\n{problem}")
+    return 1 if findings.problems else 0
+
+
+def check_running(overrides: Sequence[str], command_line: Sequence[str]) -> int:
+    """Start what a training starts, check it, and end before the first step; the run directory is not kept.
+
+    Returns: exit code of supervisor.run.
+    Raises:
+        ValueError: as `vaopd train`.
+    """
+    with tempfile.TemporaryDirectory(prefix="vaopd-doctor-") as root:
+        own = [*overrides, f"run.root={root}", "preflight.only=true"]
+        cfg = compose(with_default_groups(own))
+        validate(cfg)
+        require_rows(cfg)
+        run = run_dir.prepare(cfg, own, command_line)
+        try:
+            return supervisor.run(run, Console())
+        finally:
+            os.close(run.lock)
 
 
 def import_everything() -> None:

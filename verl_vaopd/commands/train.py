@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from verl_vaopd.commands import report, supervisor
+from verl_vaopd.commands.checks import record
 from verl_vaopd.commands.console import Console
 from verl_vaopd.commands.prepare import require_data
 from verl_vaopd.commands.program import program, short
@@ -37,7 +38,7 @@ def train(overrides: Sequence[str], command_line: Sequence[str], print_only: boo
     if print_only:
         print(OmegaConf.to_yaml(run_dir.with_dir(cfg, run_dir.choose(cfg))), end="")
         return 0
-    validate(cfg)
+    found = validate(cfg)
     models = hub_models([cfg])
     require_models(models)
     require_data(cfg)
@@ -50,6 +51,7 @@ def train(overrides: Sequence[str], command_line: Sequence[str], print_only: boo
     console.print(f"log  {short(run.path / run_dir.LOG)}")
     for caution in cautions(cfg):
         console.print(f"warning: {caution}")
+    record(run.path, found, cfg.preflight.waive, console.show)
     for change in run.changes:
         console.print(f"warning: not as when this run began: {change}")
     try:

@@ -21,7 +21,11 @@ RUNNING = (
 )
 """Checks of the running models, by name."""
 
-PASSED, FAILED, WAIVED, WARNING = "passed", "failed", "waived", "warning"
+PASSED, FAILED, WAIVED, WARNING, SKIPPED = "passed", "failed", "waived", "warning", "skipped"
+
+
+class NotMeasured(str):
+    """Why a check was not made, in the place of what it measured."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Finding:
 
     Attributes:
         check: its name, as `preflight.waive` takes it.
-        measured: in words, with the bound.
+        measured: in words, with the bound; a NotMeasured where there was nothing to measure.
         passed: whether the bound is kept.
         fix: what to do where it is not.
         warned: it is kept, but not by much.
@@ -43,8 +47,10 @@ class Finding:
     warned: bool = False
 
     def outcome(self, waived: Collection[str]) -> str:
-        """`passed`, `warning`, `failed`, or `waived` where it would have failed."""
+        """`passed`, `warning`, `skipped`, `failed`, or `waived` where it would have failed."""
         if self.passed:
+            if isinstance(self.measured, NotMeasured):
+                return SKIPPED
             return WARNING if self.warned else PASSED
         return WAIVED if self.check in waived else FAILED
 

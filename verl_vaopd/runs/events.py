@@ -32,7 +32,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     # Written after the checkpoint of this step is complete.
     "checkpoint": ("step",),
     "warning": ("text",),
-    # A check: its name, when it was made, what was measured, and passed, warning, failed or waived.
+    # A check: its name, when it was made, what was measured, and the outcome (config/preflight.py).
     "preflight": ("check", "when", "measured", "outcome"),
     # This run ended by an error, and the process went on with another run.
     "failed": ("text",),

@@ -1,8 +1,8 @@
 """What must hold of the running models, as functions of tensors; trainer/preflight_run.py asks the workers for these.
 
-Each stands for a failure that trains on without an error. A colocated teacher that answers with the uniform distribution
-after its first sleep and wake, a teacher that never gets the image, scores that are cut, a rollout engine with other
-weights than the trainer: the loss goes down all the same.
+Each stands for a failure that trains on without an error: a colocated teacher that answers with the uniform
+distribution after its first sleep and wake, a teacher that never gets the image, scores that are cut, a rollout engine
+with other weights than the trainer.
 
 Axes: N rollouts, T response tokens, right-padded; `mask` [N, T] tells tokens from padding. All log-probs are float32
 nats at temperature 1. No gradient. Every function returns a Finding.
@@ -15,7 +15,9 @@ from collections.abc import Sequence
 
 import torch
 
-from verl_vaopd.config.preflight import Finding
+from verl_vaopd.config.preflight import Finding, NotMeasured
+
+NO_IMAGE = NotMeasured("none of these prompts has an image")
 
 IMAGE_EFFECT = 1e-3
 """Nats per token, on average, by which a blank image must change the teacher's log-probs at least. Well above what one
@@ -30,11 +32,12 @@ SIXTEEN_BITS = "bfloat16"
 
 REPEAT_GAP = {"float32": 1e-4, "bfloat16": 0.05, "float16": 0.01}
 """Nats by which two scores of one token by a frozen teacher may differ at most, by its dtype. Both passes have the same
-shapes. Measured in float32 on a CPU; the others are bounds that were not measured on a GPU."""
+shapes. In float32 on a CPU they do not differ; the others are bounds that were not measured on a GPU."""
 
 LOG_PROB_GAP = {"float32": 1e-3, "bfloat16": 0.1, "float16": 0.05}
-"""Nats per token, on average, between rollout engine and trainer at most, by the engine's dtype; `preflight.max_log_prob_gap`
-replaces it. Measured in float32 on a CPU; the others are bounds that were not measured on a GPU."""
+"""Nats per token, on average, between rollout engine and trainer at most, by the engine's dtype, unless
+`preflight.max_log_prob_gap` is set. In float32 on a CPU the tiny models differ by 1e-7; the others are bounds that were
+not measured on a GPU."""
 
 
 def teacher_sees_images(clean: torch.Tensor, blank: torch.Tensor, mask: torch.Tensor, seen: torch.Tensor) -> Finding:
@@ -46,7 +49,7 @@ def teacher_sees_images(clean: torch.Tensor, blank: torch.Tensor, mask: torch.Te
     """
     where = mask.bool() & seen[:, None]
     if not where.any():
-        return Finding("teacher_sees_images", "none of these prompts has an image: nothing to see")
+        return Finding("teacher_sees_images", NO_IMAGE)
     change = (clean - blank).abs()[where].mean().item()
     return Finding(
         "teacher_sees_images",
@@ -61,15 +64,15 @@ def visual_advantage(advantage: torch.Tensor, mask: torch.Tensor, seen: torch.Te
     """Visual advantage [N, T] is not zero at every token; over prompts with images alone."""
     where = mask.bool() & seen[:, None]
     if not where.any():
-        return Finding("visual_advantage", "none of these prompts has an image: it is 0 everywhere by definition")
+        return Finding("visual_advantage", NO_IMAGE)
     share = (advantage[where] != 0).float().mean().item()
     mean = advantage[where].mean().item()
     return Finding(
         "visual_advantage",
         f"not 0 at {100 * share:.3g} % of the tokens, {mean:.3g} nats on average (somewhere not 0)",
         share > 0,
-        "the degraded view says as much as the clean one, or the teacher does not look: check view.kind, view.ratio and "
-        "the teacher",
+        "the degraded view says as much as the clean one, or the teacher does not look: check view.kind, view.ratio, "
+        "teacher.path",
     )
 
 
@@ -145,7 +148,7 @@ def teacher_repeats(
         "teacher_repeats",
         f"scores of the same tokens differ by at most {gap:.3g} nats ({bound:g} in {dtype}{moved})",
         gap <= bound or not frozen,
-        "the teacher is not what it was: its weights do not survive between two passes; teacher.param_offload=false, or "
+        "the teacher's weights do not survive between two passes: teacher.param_offload=false, or "
         "teacher.placement=pool",
     )
 
@@ -180,14 +183,15 @@ def gap_finding(mean: float, largest: float, dtype: str, bound: float | None = N
 
 def responses_end(truncated: torch.Tensor, warn_frac: float, max_frac: float, max_length: int) -> Finding:
     """Responses come to an end: [N] bool, which of them the length limit has cut."""
-    share = truncated.float().mean().item()
+    num_cut = int(truncated.sum())
+    share = num_cut / len(truncated)
     return Finding(
         "responses_end",
-        f"{int(truncated.sum())} of {len(truncated)} responses are cut at {max_length} tokens "
+        f"{num_cut} of {len(truncated)} responses are cut at {max_length} tokens "
         f"({100 * share:.0f} %; warning above {100 * warn_frac:g} %, at most {100 * max_frac:g} %)",
         share <= max_frac,
-        f"data.max_response_length={2 * max_length}, or a student and a prompt whose answers end (its end tokens are in "
-        "generation_config.json)",
+        f"data.max_response_length={2 * max_length}, or a student whose answers end (generation_config.json has its "
+        "end tokens); preflight.max_truncated_frac is the bound",
         warned=share > warn_frac,
     )
 

@@ -1,8 +1,8 @@
 """Asks the running models what trainer/preflight.py checks: before the first step, after the first update, every step.
 
-The start is checked on a few training prompts, one response each, sampled as in training. The same responses are scored
-again after the first update, when student, teacher and rollout engine have each slept and woken once. What every step has
-anyway is checked at every step.
+The start is checked on a few training prompts, one response each, sampled as in training. The same responses are
+scored again after the first update, when student, teacher and rollout engine have each slept and woken once. What every
+step has anyway is checked at every step.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from transfer_queue import KVBatchMeta
 from verl.utils.dataset.rl_dataset import collate_fn
 
-from verl_vaopd.config.preflight import FAILED, PASSED, Finding, PreflightError
+from verl_vaopd.config.preflight import FAILED, PASSED, SKIPPED, Finding, PreflightError
 from verl_vaopd.engine import fields
 from verl_vaopd.rollout.agent_loop import AS_IN_TRAINING
 from verl_vaopd.rollout.dataset import PromptDataset
@@ -210,7 +210,7 @@ class Preflight:
         waived = list(self.validation.config.preflight.waive)
         for finding in findings:
             outcome = finding.outcome(waived)
-            if quiet and (outcome == PASSED or (finding.check, outcome) in self._told):
+            if quiet and (outcome in (PASSED, SKIPPED) or (finding.check, outcome) in self._told):
                 continue
             self._told.add((finding.check, outcome))
             fix = {} if finding.passed and not finding.warned else {"fix": finding.fix}

@@ -21,6 +21,7 @@ from verl.trainer.ppo.utils import Role
 from verl.utils.debug import marked_timer
 
 from verl_vaopd.actor.worker import StudentWorker
+from verl_vaopd.config.checks.models import first_different_ids
 from verl_vaopd.engine import fields
 from verl_vaopd.rollout.prompt_lengths import require_responses_fit
 from verl_vaopd.runs.events import EventLog, validations
@@ -91,8 +92,9 @@ class DistillationTrainer(CheckpointedTrainer):
         if teacher.get_vocab() != self.tokenizer.get_vocab():
             raise ValueError(
                 f"student {self.config.student.path} and teacher {self.config.teacher.path} have different tokenizers "
-                f"({len(self.tokenizer)} and {len(teacher)} ids); distillation compares distributions over the same "
-                "ids: choose models of one family"
+                f"({len(self.tokenizer)} and {len(teacher)} ids); "
+                f"{first_different_ids(self.tokenizer.get_vocab(), teacher.get_vocab())}; distillation compares "
+                "distributions over the same ids: choose models of one family"
             )
 
     def fit(self, agent_loop_manager: AgentLoopManagerTQ) -> None:

@@ -1,7 +1,7 @@
 """What student and teacher agree on besides their tokens: chat template, ends of a response, image processor.
 
-The teacher is given the student's token ids and pixel values. It would score them whatever it was trained on itself, and
-say nothing. Read are the small files beside config.json; one that is not there is told and not compared.
+The teacher is given the student's token ids and pixel values, and scores them whatever it was trained on itself. Read
+are the small files beside config.json; one that is not there is told and not compared.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from verl_vaopd.config.checks.models import PROCESSOR_FILES, known_directory, token_ids
 from verl_vaopd.config.errors import Findings, listing
+from verl_vaopd.config.preflight import NotMeasured
 
 TEMPLATE_FILES = ("chat_template.jinja", "chat_template.json", "tokenizer_config.json")
 """Where a chat template is: transformers takes the first."""
@@ -31,7 +32,7 @@ def chat_template(cfg: DictConfig, findings: Findings) -> str:
     found = _of_both(cfg, _template)
     if None in found:
         return _not_compared(found, "chat template")
-    student, teacher = (text.splitlines() for text in found)  # type: ignore[union-attr]  # none is None
+    student, teacher = (text.splitlines() for text in found)
     line = next((n for n, (a, b) in enumerate(zip(student, teacher, strict=False), 1) if a != b), None)
     if line is None and len(student) != len(teacher):
         line = min(len(student), len(teacher)) + 1
@@ -54,16 +55,16 @@ def end_tokens(cfg: DictConfig, findings: Findings) -> str:
         return _not_compared(found, "generation_config.json")
     student, teacher = found
     for name in ("eos", "pad"):
-        ours, theirs = student[name], teacher[name]  # type: ignore[index]  # none is None
+        ours, theirs = student[name], teacher[name]
         findings.require(
             ours == theirs,
             f"student and teacher have different {name} tokens",
             got=f"ids {ours or 'none'} in the student, {theirs or 'none'} in the teacher",
-            expected="the same in generation_config.json and tokenizer_config.json: responses that the student ends, the "
-            "teacher would go on with",
+            expected="the same in generation_config.json and tokenizer_config.json: else the teacher goes on where the "
+            "student ends",
             fix=_OTHER,
         )
-    return f"responses end at ids {student['eos']}, padding is {student['pad']}"  # type: ignore[index]
+    return f"responses end at ids {student['eos']}, padding is {student['pad']}"
 
 
 def image_grid(cfg: DictConfig, findings: Findings) -> str:
@@ -73,7 +74,7 @@ def image_grid(cfg: DictConfig, findings: Findings) -> str:
         return _not_compared(found, "image processor")
     student, teacher = found
     for name in IMAGE_SETTINGS:
-        ours, theirs = student.get(name), teacher.get(name)  # type: ignore[union-attr]
+        ours, theirs = student.get(name), teacher.get(name)
         findings.require(
             ours == theirs,
             f"student and teacher prepare images differently ({name})",
@@ -81,7 +82,7 @@ def image_grid(cfg: DictConfig, findings: Findings) -> str:
             expected="the same: the teacher is given what the student's processor makes of an image",
             fix=_OTHER,
         )
-    told = {name: student[name] for name in IMAGE_SETTINGS[:6] if student.get(name) is not None}  # type: ignore[union-attr]
+    told = {name: student[name] for name in IMAGE_SETTINGS[:6] if student.get(name) is not None}
     return listing(f"{name} {value}" for name, value in told.items())
 
 
@@ -90,9 +91,9 @@ def _of_both(cfg: DictConfig, read: Any) -> list[Any]:
     return [None if path is None else read(path) for path in paths]
 
 
-def _not_compared(found: list[Any], what: str) -> str:
+def _not_compared(found: list[Any], what: str) -> NotMeasured:
     roles = [role for role, value in zip(("student", "teacher"), found, strict=True) if value is None]
-    return f"not compared: the {' and the '.join(roles)} has no {what} on this machine"
+    return NotMeasured(f"no {what} on this machine of the {' and the '.join(roles)}")
 
 
 def _template(path: Path) -> str | None:

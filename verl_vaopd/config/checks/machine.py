@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 
 import verl_vaopd
 from verl_vaopd.config.errors import Findings, listing
+from verl_vaopd.config.preflight import NotMeasured
 from verl_vaopd.platform import driver_version, has_cpu_vllm
 from verl_vaopd.provenance import PACKAGES
 
@@ -28,7 +29,7 @@ def versions(cfg: DictConfig, findings: Findings) -> str:
     stack = "cpu" if has_cpu_vllm() else "gpu"
     lock = Path(verl_vaopd.__file__).parents[1] / "requirements" / f"{stack}.txt"
     if not lock.is_file():
-        return "not compared: this package does not run from a clone with requirements/"
+        return NotMeasured("this package does not run from a clone with requirements/")
     num_pins, others = _other_versions(lock)
     counted = [name for name in others if name in {package.lower() for package in PACKAGES}]
     findings.require(
@@ -62,10 +63,10 @@ def drivers(cfg: DictConfig, findings: Findings) -> str:
     """The GPU driver runs the CUDA that the stack is built for."""
     told = _libraries()
     if cfg.trainer.device == "cpu":
-        return f"no GPU asked for; {told}"
+        return NotMeasured(f"no GPU asked for; {told}")
     version = driver_version()
     if version is None:
-        return f"no GPU answers on this machine: its driver was not checked; {told}"
+        return NotMeasured(f"no GPU answers on this machine; {told}")
     major = version.partition(".")[0]
     findings.require(
         major.isdigit() and int(major) >= OLDEST_DRIVER,

@@ -201,14 +201,14 @@ def _tokenizer_differences(student: dict[str, Any], teacher: dict[str, Any]) -> 
         yield (
             f"{len(different)} tokens differ (student {len(ours)}, teacher {len(theirs)} in all), "
             f"e.g. {token!r}: id {ours.get(token, 'none')} in the student, {theirs.get(token, 'none')} in the teacher"
-            f"; {_first_ids(ours, theirs)}"
+            f"; {first_different_ids(ours, theirs)}"
         )
     merges = [[_merge(pair) for pair in tokenizer["model"].get("merges", [])] for tokenizer in (student, teacher)]
     if not different and merges[0] != merges[1]:
         yield "the same tokens, but other merges in tokenizer.json: text is split differently"
 
 
-def _first_ids(ours: dict[str, int], theirs: dict[str, int], count: int = 3) -> str:
+def first_different_ids(ours: dict[str, int], theirs: dict[str, int], count: int = 3) -> str:
     """The first ids that stand for different tokens."""
     student, teacher = ({number: token for token, number in ids.items()} for ids in (ours, theirs))
     first = [n for n in sorted(student.keys() | teacher.keys()) if student.get(n) != teacher.get(n)][:count]
