@@ -64,10 +64,8 @@ def test_a_teacher_that_differs(tmp_path, name, content, check, told):
     other = write_files(tmp_path / "other", **{name: content})
     agree = outcomes(f"student.path={student}", f"teacher.path={same}")
     assert agree["end_tokens"] == ("passed", "responses end at ids [1, 2, 3], padding is [3]")
-    assert (
-        agree["tokens"][1] == "student 4 ids, 16 rows of the head, 12 left out; teacher 4 ids, 16 rows of the head, "
-        "12 left out"
-    )
+    heads = (f"{role} 4 ids, 16 rows of the head, 12 left out" for role in ("student", "teacher"))
+    assert agree["tokens"][1] == "; ".join(heads)
     found = outcomes(f"student.path={student}", f"teacher.path={other}")
     assert [each for each, (outcome, _) in found.items() if outcome == "failed"] == [check]
     assert told in found[check][1]

@@ -2,7 +2,7 @@
 
 One training process runs VA-OPD (colocated teacher), Standard OPD (teacher pool) and a greedy reference run one after
 the other; importing is shared, and nothing is mocked. Standard OPD's student has a head with more rows than tokens, and
-its validation is asked in three batches.
+its validation is asked in three batches. Two more runs end at their checks: one that fails, and one that makes no step.
 """
 
 from __future__ import annotations
@@ -49,6 +49,8 @@ SMALL = [
 ]
 GREEDY_VALIDATION = "validation.temperature=0.0"
 GREEDY = ["actor_rollout_ref.rollout.temperature=0.0", "actor_rollout_ref.rollout.top_p=1.0", GREEDY_VALIDATION]
+STOPPED = ["preflight.max_log_prob_gap=1e-30", "preflight.num_prompts=2"]
+CHECKS_ONLY = "preflight.only=true"
 STUDENT = Path(verl_vaopd.__file__).parent / "assets" / "tinygeo" / "student"
 
 
@@ -92,7 +94,10 @@ def work_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def runs(work_dir: Path) -> dict[str, Run]:
-    """`vaopd`, `opd` (with the teacher on a pool of its own) and `greedy`, trained to their ends in one process."""
+    """`vaopd`, `opd` (with the teacher on a pool of its own) and `greedy`, trained to their ends in one process.
+
+    `stopped` fails its checks, with a bound that nothing keeps; `checked` makes them and no step.
+    """
     activate()
     jobs = {
         "vaopd": prepared(work_dir, "run.name=vaopd", "method=vaopd"),
@@ -109,16 +114,19 @@ def runs(work_dir: Path) -> dict[str, Run]:
             "checkpoint.every=3",
             "validation.every=3",
         ),
+        "stopped": prepared(work_dir, "run.name=stopped", *STOPPED),
+        "checked": prepared(work_dir, "run.name=checked", *STOPPED, "preflight.waive=[log_prob_gap]", CHECKS_ONLY),
         "greedy": prepared(work_dir, "run.name=greedy", *GREEDY, "validation.every=4"),
     }
-    command = [sys.executable, "-m", "verl_vaopd.trainer.main"]
+    command = [sys.executable, "-m", "verl_vaopd.trainer.main", "--keep-going"]
     for job in jobs.values():
         command += ["--run-dir", str(job.path)]
     log = work_dir / "train.log"
     with log.open("wb") as output:
         code = subprocess.run(command, stdout=output, stderr=subprocess.STDOUT, timeout=1500).returncode
-    if code != 0:
+    unfinished = [name for name, job in jobs.items() if not run_dir.is_finished(job.path)]
+    if code != 1 or unfinished != ["stopped"]:
         logs = [log, *(job.path / "train.log" for job in jobs.values())]
         ends = [path.read_text(errors="replace")[-5_000:] for path in logs if path.exists()]
-        pytest.fail(f"training ended with {code}:\n" + "\n".join(ends))
+        pytest.fail(f"training ended with {code}, unfinished {unfinished}:\n" + "\n".join(ends))
     return jobs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import math
 from collections import defaultdict
 from pathlib import Path
@@ -15,14 +16,17 @@ from PIL import Image
 from tests.conftest import TRAINING
 from tests.e2e.conftest import NUM_PROMPTS, NUM_SIBLINGS, STUDENT, Run
 from tests.e2e.wide_head import require_only_tokens
+from verl_vaopd.config.preflight import RUNNING
 from verl_vaopd.platform import activate
-from verl_vaopd.runs import metric_names
+from verl_vaopd.runs import events, metric_names
 from verl_vaopd.runs.validation_samples import read_samples
+
+TRAINED = ("vaopd", "opd", "greedy")
 
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group(TRAINING), pytest.mark.timeout(1800)]
 
 
-@pytest.mark.parametrize("name", ["vaopd", "opd", "greedy"])
+@pytest.mark.parametrize("name", TRAINED)
 def test_losses_and_gradients_are_finite(runs: dict[str, Run], name: str) -> None:
     steps = runs[name].steps
     assert [event["step"] for event in steps] == list(range(1, steps[-1]["total"] + 1))
@@ -117,8 +121,43 @@ def test_memory_of_every_validation_and_step(runs: dict[str, Run]) -> None:
             assert got["queue"] > 0.1 and 0.1 < got["driver"] < got["worker"] < got["total"] < 64
 
 
+def preflight_of(run: Run) -> dict[str, dict[str, str]]:
+    """{when: {check: outcome}}"""
+    found: dict[str, dict[str, str]] = defaultdict(dict)
+    for event in events.read(run.path / events.FILE_NAME):
+        if event["kind"] == "preflight":
+            found[event["when"]][event["check"]] = event["outcome"]
+    return found
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_every_run_has_passed_its_checks(runs: dict[str, Run], name: str) -> None:
+    found = preflight_of(runs[name])
+    assert found.pop("before the first step") == dict.fromkeys(RUNNING, "passed")
+    repeated = ("teacher_alive", "equal_views", "teacher_repeats")
+    assert found.pop("after the first update") == dict.fromkeys(repeated, "passed")
+    assert found.pop("step 1") == {"log_prob_gap": "passed", "responses_end": "passed"}
+    assert found.pop("step 2") == {"log_prob_gap": "passed"}
+    assert not found
+
+
+def test_a_check_that_fails_ends_a_run_and_nothing_else(runs: dict[str, Run]) -> None:
+    """What it was, in one error; the waiver of the next run is on record, and that run makes no step."""
+    stopped, checked = runs["stopped"], runs["checked"]
+    assert preflight_of(stopped)["before the first step"]["log_prob_gap"] == "failed"
+    last = events.read(stopped.path / events.FILE_NAME)[-1]
+    assert last["kind"] == "failed"
+    assert last["text"].startswith("preflight, before the first step: log_prob_gap: rollout engine and trainer differ")
+    assert last["text"].endswith("preflight.waive=[log_prob_gap] goes on in spite of it")
+    waived = dict.fromkeys(RUNNING, "passed") | {"log_prob_gap": "waived"}
+    assert preflight_of(checked)["before the first step"] == waived
+    assert json.loads((checked.path / "finished.json").read_text())["ended_by"] == "checks only"
+    for run in (stopped, checked):
+        assert not run.steps and not run.validations and not (run.path / "checkpoints").exists()
+
+
 def test_every_run_directory_says_what_ran(runs: dict[str, Run]) -> None:
-    for run in runs.values():
+    for run in (runs[name] for name in TRAINED):
         for name in ("config.yaml", "versions.json", "overrides.txt", "finished.json", "events.jsonl"):
             assert (run.path / name).stat().st_size > 0, name
         assert list((run.path / "tensorboard").glob("events*"))
