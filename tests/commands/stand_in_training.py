@@ -39,8 +39,9 @@ def small_configuration(overrides):
             "validation": {"n": 8, "every": 2, "splits": ["validation"], "patience": None},
             "checkpoint": {"every": 2, "keep": None},
             "trainer": {"total_training_steps": 4, "save_freq": 2, "val_only": False},
-            "loss": {"divergence": "reverse_kl", "js_beta": 0.5, "top_k": 32, "token_clip": None},
+            "loss": {"divergence": "reverse_kl", "temperature": 1.0, "js_beta": 0.5, "top_k": 32, "token_clip": None},
             "weighting": {"name": "uniform"},
+            "preflight": {"waive": []},
             "actor_rollout_ref": {"rollout": {"temperature": 0.7, "top_p": 0.95, "top_k": -1}},
         }
     )

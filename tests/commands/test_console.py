@@ -131,9 +131,20 @@ def test_warnings_are_shown():
     assert render({"kind": "warning", "time": 1.0, "text": "2 rollouts failed"}) == "warning: 2 rollouts failed\n"
 
 
+def test_checks_are_a_table_with_the_fix_of_what_failed():
+    fields = {"kind": "preflight", "time": 1.0, "when": "step 2", "measured": "0.5 nats"}
+    passed = {**fields, "check": "equal_views", "outcome": "passed"}
+    failed = {**fields, "check": "log_prob_gap", "outcome": "failed", "fix": "mend it"}
+    head, first, second, fix = render(passed, failed).splitlines()
+    assert head == "checks, step 2:"
+    assert first.split() == ["passed", "equal_views", "0.5", "nats"]
+    assert second.split()[:2] == ["failed", "log_prob_gap"] and fix.strip() == "fix: mend it"
+
+
 def test_every_kind_of_event_can_be_shown():
     others = {"phase": {"name": "x"}, "step": step(1, 1.0), "validation": validation(1, 0.5), "warning": {"text": "x"}}
     others["failed"] = {"text": "x"}
+    others["preflight"] = {"check": "x", "when": "now", "measured": "1 (at most 2)", "outcome": "passed"}
     for kind in KINDS:
         render({"kind": kind, "time": 1.0, "step": 1} | others.get(kind, {}))
 

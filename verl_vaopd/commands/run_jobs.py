@@ -13,11 +13,9 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from verl_vaopd.commands.checks import record
 from verl_vaopd.commands.jobs import Job, is_done
 from verl_vaopd.commands.supervisor import TRAINING_PROCESS, Supervisor, disk_warning
 from verl_vaopd.rollout.row_check import record_left_out
-from verl_vaopd.config import examine
 from verl_vaopd.runs import events, run_dir
 from verl_vaopd.runs.causes import error_excerpt, short_cause
 from verl_vaopd.runs.run_dir import LOG, RunDir
@@ -64,7 +62,6 @@ def run_together(
                 runs.append(run_dir.prepare(job.cfg, job.overrides, command_line))
                 stack.callback(os.close, runs[-1].lock)
                 record_left_out(job.cfg, runs[-1].path)
-                record(job.path, examine(job.cfg)[0], job.cfg.preflight.waive)
         except ValueError:
             for run in runs:
                 run_dir.discard(run)
