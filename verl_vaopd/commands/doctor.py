@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from verl_vaopd.commands import supervisor
 from verl_vaopd.commands.checks import as_events
 from verl_vaopd.commands.console import Console
+from verl_vaopd.commands.prepare import require_data
 from verl_vaopd.config import compose, examine, validate, with_default_groups
 from verl_vaopd.platform import is_cpu, verify_registration
 from verl_vaopd.provenance import hardware, package_versions, source_version
-from verl_vaopd.rollout.row_check import require_rows
+from verl_vaopd.rollout.row_check import record_left_out
 from verl_vaopd.runs import run_dir
 
 # setup.py registers these; verl and vLLM find them by their group.
@@ -76,8 +77,9 @@ def check_running(overrides: Sequence[str], command_line: Sequence[str]) -> int:
         own = [*overrides, f"run.root={root}", "preflight.only=true"]
         cfg = compose(with_default_groups(own))
         validate(cfg)
-        require_rows(cfg)
+        require_data(cfg)
         run = run_dir.prepare(cfg, own, command_line)
+        record_left_out(cfg, run.path)
         try:
             return supervisor.run(run, Console())
         finally:
