@@ -46,6 +46,9 @@ class Steps(DistillationTrainer):
         found = Validated(summaries={"validation": {"accuracy": next(self.accuracies), **COUNTS}})
         return SimpleNamespace(run=lambda global_steps: found)
 
+    def _preflight(self) -> Any:
+        return SimpleNamespace(before_training=lambda step: None)
+
     def _compute_metrics(self, *_: Any, **__: Any) -> None: ...
     def _start_profiling(self) -> None: ...
     def _stop_profiling(self) -> None: ...
@@ -71,6 +74,7 @@ def fitted(tmp_path, monkeypatch):
     """fitted(*overrides, steps_per_epoch=100): a trainer that has been through verl's loop."""
     for name in ("SkipManager", "Tracking", "ValidationGenerationsLogger", "DapoFilteredRewardTableLogger"):
         stand_in = SimpleNamespace(init=lambda *_: None, set_step=lambda *_: None, log=lambda **_: None)
+        stand_in.finish = lambda **_: None
         monkeypatch.setattr(trainer_base, name, stand_in if name == "SkipManager" else lambda *_, _s=stand_in, **__: _s)
     monkeypatch.setattr(trainer_base.tq, "kv_clear", lambda **_: None)
     monkeypatch.setattr(trainer_base.PPOTrainer, "_save_checkpoint", write_files)

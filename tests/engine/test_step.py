@@ -32,20 +32,19 @@ VERLS = (
     "_compute_advantage",
 )
 PASSES = {
-    "vaopd": ["_balance_batch", "_score", "_measure", "_weigh_tokens", "_update_actor"],
-    "opd": ["_balance_batch", "_score", "_weigh_tokens", "_update_actor"],
-    "opd method.degraded_view=true": ["_balance_batch", "_score", "_measure", "_weigh_tokens", "_update_actor"],
+    "vaopd": ["_balance_batch", "_score", "_measure", "of_scores", "_weigh_tokens", "_update_actor"],
+    "opd": ["_balance_batch", "_score", "of_scores", "_weigh_tokens", "_update_actor"],
+    "opd method.degraded_view=true": [
+        *("_balance_batch", "_score", "_measure", "of_scores", "_weigh_tokens", "_update_actor")
+    ],
     "cot_sft": ["_balance_batch", "_weigh_tokens", "_update_actor"],
     "grpo": ["_balance_batch", "_compute_advantage", "_update_actor"],
     "grpo method.degraded_view=true": [  # to monitor visual advantage
-        "_balance_batch",
-        "_score",
-        "_measure",
-        "_compute_advantage",
-        "_update_actor",
+        *("_balance_batch", "_score", "_measure", "of_scores", "_compute_advantage", "_update_actor")
     ],
     "papo": ["_balance_batch", "score_reference", "_compute_advantage", "_update_actor"],
 }
+"""Each ends with `after_update`."""
 
 
 class Workers:
@@ -76,12 +75,15 @@ def test_passes_of_a_step(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer.use_reference_policy = need_reference_policy(trainer.config)
     trainer.replay_buffer = trainer.ref_policy_wg = Workers(passes)
     trainer.on_sample_end = lambda: None
+    trainer.preflight = SimpleNamespace(
+        of_scores=lambda *_: passes.append("of_scores"), after_update=lambda: passes.append("after_update")
+    )
     trainer.agent_loop_manager = SimpleNamespace(take_failures=Counter)  # 1 of 4 arrives, as if 3 were not stored
     for name in (*OURS, *VERLS):
         # Refuses a name that the trainer does not have.
         monkeypatch.setattr(trainer, name, lambda *_, _name=name, **__: passes.append(_name) or BATCH)
     assert trainer._step_once({}, {}, sample_batch_size=1) is BATCH
-    assert passes == PASSES[method]
+    assert passes == [*PASSES[method], "after_update"]
 
 
 def test_a_step_of_which_too_many_rollouts_fail_ends_the_run(tmp_path: Path) -> None:

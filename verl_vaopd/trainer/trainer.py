@@ -106,19 +106,22 @@ class DistillationTrainer(CheckpointedTrainer):
         self.agent_loop_manager = agent_loop_manager
         with HostMemory(own_cluster=self.config.ray_kwargs.ray_init.address is None) as self.memory:
             self.events.write("phase", name="checking the models")
-            self.preflight = Preflight(
-                validation=self._validation(),
-                prompts=self.train_dataset,
-                vocab_size=len(self.tokenizer),
-                image_token_id=self.processor.image_token_id,
-                events=self.events,
-            )
+            self.preflight = self._preflight()
             self.preflight.before_training(self.global_steps)
             if self.config.preflight.only:
                 self.ending = "checks only"
                 return
             super().fit(agent_loop_manager)
             self.logger.finish(exit_code=0)
+
+    def _preflight(self) -> Preflight:
+        return Preflight(
+            validation=self._validation(),
+            prompts=self.train_dataset,
+            vocab_size=len(self.tokenizer),
+            image_token_id=self.processor.image_token_id,
+            events=self.events,
+        )
 
     # ---- one step
 
