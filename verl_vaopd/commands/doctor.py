@@ -14,6 +14,7 @@ from verl_vaopd.commands.checks import as_events
 from verl_vaopd.commands.console import Console
 from verl_vaopd.commands.prepare import require_data
 from verl_vaopd.config import compose, examine, validate, with_default_groups
+from verl_vaopd.model_weights import fetch_models, hub_models, require_models
 from verl_vaopd.platform import is_cpu, verify_registration
 from verl_vaopd.provenance import hardware, package_versions, source_version
 from verl_vaopd.rollout.row_check import record_left_out
@@ -77,7 +78,10 @@ def check_running(overrides: Sequence[str], command_line: Sequence[str]) -> int:
         own = [*overrides, f"run.root={root}", "preflight.only=true"]
         cfg = compose(with_default_groups(own))
         validate(cfg)
+        models = hub_models([cfg])
+        require_models(models)
         require_data(cfg)
+        fetch_models(models)
         run = run_dir.prepare(cfg, own, command_line)
         record_left_out(cfg, run.path)
         try:
