@@ -106,7 +106,7 @@ def runs(work_dir: Path) -> dict[str, Run]:
             "run.name=opd",
             "method=opd",
             f"student.path={widen(STUDENT, work_dir / 'wide')}",
-            # vLLM's log-probs are of all rows of the wide head, the trainer's of the tokens alone: 0.005 nats were seen.
+            # vLLM's log-probs are of all rows of the wide head, the trainer's of the tokens alone: 0.005 nats.
             "preflight.max_log_prob_gap=0.1",
             "validation.prompts_per_batch=3",
             GREEDY_VALIDATION,

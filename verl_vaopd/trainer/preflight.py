@@ -175,8 +175,8 @@ def gap_finding(mean: float, largest: float, dtype: str, bound: float | None = N
         f"rollout engine and trainer differ by {mean:.3g} nats per token (at most {limit:g} in {dtype}), {largest:.3g} "
         "at the worst",
         mean <= limit,
-        "the rollout engine does not have the trainer's weights, or computes otherwise (vLLM's log-probs are of all rows "
-        "of the head, those beyond the tokenizer too): compare "
+        "the rollout engine does not have the trainer's weights, or computes otherwise (vLLM's log-probs are of all "
+        "rows of the head, those beyond the tokenizer too): compare "
         "actor_rollout_ref.rollout.dtype with the trainer's, leave actor_rollout_ref.rollout.logprobs_mode alone; "
         "preflight.max_log_prob_gap is the bound",
     )
