@@ -165,10 +165,15 @@ def prepare_data_set(options: argparse.Namespace) -> int:
 
 
 def prepare_check(options: argparse.Namespace) -> int:
-    """`vaopd prepare check`: every row of the files in a directory, as a training would check them."""
-    from verl_vaopd.commands.prepare import check
+    """`vaopd prepare check`: every row of the files in a directory, as a training would check them, and leaks."""
+    from verl_vaopd.commands.leaks import check
+    from verl_vaopd.commands.prepare import check_rows
 
-    check(options.rows)
+    if options.rows is None:
+        return check(options)
+    if options.against or options.data or options.drop or options.json:
+        raise ValueError("--rows: got it with an option about leaks, expected it alone; leave out --rows before DIR")
+    check_rows(options.rows)
     return 0
 
 
@@ -257,8 +262,24 @@ def _add_prepare(commands: Any) -> None:
         command.add_argument("--seed", type=int, default=seed, metavar="N", help=f"draws held-out problems: {seed}")
         command.add_argument("--partial", action="store_true", help="go on although problems are missing in the source")
         command.set_defaults(command=prepare_data_set, name=name)
-    command = of_prepare.add_parser("check", help="check every row of the parquet files in a directory")
-    command.add_argument("--rows", type=Path, required=True, metavar="DIR", help="with train.parquet, ...")
+    command = of_prepare.add_parser(
+        "check",
+        help="check every row of a directory's parquet files, and find training rows in the other files and benchmarks",
+        epilog="Exit code: 0 where nothing leaks, 1 where something does, 2 where rows or arguments cannot be used.",
+    )
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="with train.parquet, validation.parquet")
+    which.add_argument("--rows", type=Path, metavar="DIR", help="check its rows alone")
+    command.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="compare with a benchmark as it is published: mathvista=FILE; may be given several times",
+    )
+    command.add_argument("--data", type=Path, metavar="DIR", help="compare with all benchmarks in a directory")
+    command.add_argument("--drop", action="store_true", help="take the rows that leak out of train.parquet")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write all matches")
     command.set_defaults(command=prepare_check)
 
 

@@ -52,18 +52,20 @@ def require_data(cfg: DictConfig) -> None:
     require_enough_rows(cfg, left_out)
 
 
-def check(directory: Path) -> None:
-    """`vaopd prepare check`: every row of every parquet file in a directory; prints what is there.
+def check_rows(directory: Path) -> dict[Path, int]:
+    """`vaopd prepare check --rows`: every row of every parquet file in a directory; prints what is there.
 
+    Returns: {file: its rows}.
     Raises:
         ValueError: no such file, or rows that cannot be used, the first of them listed.
     """
     files = sorted(directory.expanduser().glob("*.parquet"))
     if not files:
-        raise ValueError(f"--rows: got {directory}, expected a directory with parquet files such as train.parquet")
+        raise ValueError(f"check: got {directory}, expected a directory with parquet files such as train.parquet")
     checked = check_files(files, DatasetConfig.prompt_suffix)
     checked.raise_if_bad()
     width = max(len(short(file)) for file in files)
     for file, num_rows in checked.num_rows.items():
         print(f"{short(file):{width}}  {num_rows} rows, {checked.num_images[file]} images: in order")
     print("How many tokens a prompt has depends on the student: `vaopd train` checks that before it starts.")
+    return checked.num_rows
