@@ -19,7 +19,7 @@ from verl_vaopd.data.leaks.questions import Asked, asked
 from verl_vaopd.data.rows import RowError, read_row
 from verl_vaopd.image_files import ImageFileError
 
-_BATCH_ITEMS, _BATCH_BYTES = 64, 8 << 20
+_BATCH_ITEMS, _BATCH_BYTES = 1024, 4 << 20
 _BAR_AFTER = 3.0  # seconds
 
 

@@ -68,7 +68,9 @@ def near_questions(questions: Sequence[Asked]) -> Neighbours:
         keys = [questions[number].key for number in alike]
         for start in range(0, len(alike), _ROWS) if len(alike) > 1 else ():
             some = keys[start : start + _ROWS]
-            table = process.cdist(some, keys, scorer=fuzz.ratio, score_cutoff=MIN_SIMILARITY, dtype=np.float32)
+            table = process.cdist(
+                some, keys, scorer=fuzz.ratio, score_cutoff=MIN_SIMILARITY, dtype=np.float32, workers=-1
+            )
             for row, column in zip(*np.nonzero(table), strict=True):
                 if row + start != column:
                     found[alike[row + start]].append((alike[column], float(table[row, column])))

@@ -15,7 +15,9 @@ from rapidfuzz import fuzz
 MIN_SIMILARITY = 90.0
 """Of nearly the same questions, out of 100: 2 x the longest common subsequence by the sum of the lengths."""
 MIN_BYTES = 20
-"""Of a specific question's key, in UTF-8."""
+"""Of the key of a specific question that gives numbers, in UTF-8."""
+MIN_BYTES_WITHOUT_NUMBERS = 100
+"""Of the key of one that gives none."""
 
 _WRITTEN = str.maketrans(
     {"∠": " angle ", "△": " triangle ", "⊙": " circle ", "°": " ", "∥": " parallel ", "⊥": " perp ", "×": "*", "÷": "/"}
@@ -42,9 +44,10 @@ class Asked:
 
     @property
     def is_specific(self) -> bool:
-        """Whether it can be told from all others: long enough, with two numbers, or one that is no mere label."""
+        """Whether it can be told from all others: by two numbers, or one that is no mere label, or by its length."""
         given = [number for number in self.numbers if number != _PI]
-        return len(self.key.encode()) >= MIN_BYTES and (len(given) > 1 or any(len(number) > 1 for number in given))
+        gives_numbers = len(given) > 1 or any(len(number) > 1 for number in given)
+        return len(self.key.encode()) >= (MIN_BYTES if gives_numbers else MIN_BYTES_WITHOUT_NUMBERS)
 
 
 def asked(text: str) -> Asked:

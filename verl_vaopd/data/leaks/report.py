@@ -11,7 +11,7 @@ from verl_vaopd.data.leaks import KINDS
 from verl_vaopd.data.leaks.collecting import Collection
 from verl_vaopd.data.leaks.matches import Match
 from verl_vaopd.data.leaks.pictures import HASH_SIZE, MAX_DISTANCE, MAX_STRETCH
-from verl_vaopd.data.leaks.questions import MIN_BYTES, MIN_SIMILARITY
+from verl_vaopd.data.leaks.questions import MIN_BYTES, MIN_BYTES_WITHOUT_NUMBERS, MIN_SIMILARITY
 from verl_vaopd.stats.tables import markdown_table
 
 NUM_SHOWN = 10
@@ -21,7 +21,8 @@ LIMITS = {
     "max_distance": MAX_DISTANCE,
     "max_stretch": MAX_STRETCH,
     "min_similarity": MIN_SIMILARITY,
-    "min_question_bytes": MIN_BYTES,
+    "min_bytes": MIN_BYTES,
+    "min_bytes_without_numbers": MIN_BYTES_WITHOUT_NUMBERS,
 }
 """What decides that two rows match."""
 
