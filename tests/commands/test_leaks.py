@@ -20,8 +20,16 @@ def write(directory: Path, **splits: list[dict[str, object]]) -> Path:
     directory.mkdir()
     for name, rows in splits.items():
         pq.write_table(pa.Table.from_pylist(rows), directory / f"{name}.parquet")
-    files = {path.name: {"sha256": sha256_of(path)} for path in directory.iterdir()}
-    (directory / "manifest.json").write_text(json.dumps({"licence": "MIT", "files": files}))
+    ids = {name: [str(each["extra_info"]["index"]) for each in rows] for name, rows in splits.items()}  # type: ignore
+    manifest = {
+        "dataset": "geo3k",
+        "request": {},
+        "sources": [],
+        "splits": {name: {"kept": len(ids[name]), "dropped": {"answer: no box": 1}, "ids": ids[name]} for name in ids},
+        "dropped": [],
+        "files": {path.name: {"sha256": sha256_of(path), "rows": 0, "bytes": 0} for path in directory.iterdir()},
+    }
+    (directory / "manifest.json").write_text(json.dumps(manifest))
     return directory
 
 
@@ -68,10 +76,16 @@ def test_leaks_are_reported_and_dropped_once(leaking, tmp_path, capsys):
     assert train_ids(leaking) == [0, 2, 4]
     assert (leaking / "test.parquet").read_bytes() == before["test.parquet"]
     manifest = json.loads((leaking / "manifest.json").read_text())
-    assert manifest["licence"] == "MIT"
-    assert manifest["files"]["train.parquet"]["sha256"] == sha256_of(leaking / "train.parquet")
+    train = leaking / "train.parquet"
+    assert manifest["files"]["train.parquet"] == {"sha256": sha256_of(train), "rows": 3, "bytes": train.stat().st_size}
+    assert manifest["splits"]["train"] == {
+        "kept": 3,
+        "dropped": {"answer: no box": 1, "leak: it is in validation too": 1, "leak: it is in test too": 1},
+        "ids": ["0", "2", "4"],
+    }
+    assert [(each["split"], each["id"]) for each in manifest["dropped"]] == [("train", "1"), ("train", "3")]
     (record,) = manifest["dropped_leaks"]
-    assert (record["sha256_before"], record["rows_before"], record["rows_after"]) == (digest, 5, 3)
+    assert record["sha256_before"] == digest
     assert record["against"]["test"] == sha256_of(leaking / "test.parquet")
     assert [(each["row"], each["in"], each["other"]) for each in record["rows"]] == [
         ("1", "validation", "v"),

@@ -13,7 +13,7 @@ from verl_vaopd.commands.prepare import check_rows
 from verl_vaopd.commands.program import short
 from verl_vaopd.config.data_schema import DatasetConfig
 from verl_vaopd.data.leaks.collecting import Collection, collect, items_of
-from verl_vaopd.data.leaks.dropping import TRAIN, drop, require_droppable
+from verl_vaopd.data.leaks.dropping import SPLIT, TRAIN, drop, require_droppable
 from verl_vaopd.data.leaks.matches import Search
 from verl_vaopd.data.leaks.report import Comparison, as_json, as_text, num_leaks
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
@@ -54,9 +54,7 @@ def check(options: argparse.Namespace) -> int:
     num_left = num_leaks(comparisons)
     if options.drop:
         num_dropped = drop(directory, comparisons, digests)
-        comparisons = [
-            pair if pair.left.name != Path(TRAIN).stem else replace(pair, matches=()) for pair in comparisons
-        ]
+        comparisons = [pair if pair.left.name != SPLIT else replace(pair, matches=()) for pair in comparisons]
         num_left = num_leaks(comparisons)
         print(f"dropped {num_dropped} rows from {short(directory / TRAIN)}")
     return 1 if num_left else 0
@@ -77,7 +75,7 @@ def _read_benchmark(name: str, path: Path) -> Collection:
 def _compare(splits: list[Collection], benchmarks: list[Collection]) -> list[Comparison]:
     """Train with itself, the splits with each other, train and validation with the benchmarks."""
     search = Search([*splits, *benchmarks])
-    first = [Path(TRAIN).stem, VALIDATION]
+    first = [SPLIT, VALIDATION]
     splits = sorted(splits, key=lambda split: first.index(split.name) if split.name in first else len(first))
     pairs = [(split, split) for split in splits if split.name == first[0]]
     pairs += [*combinations(splits, 2)]

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
-from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing import get_context
+from itertools import chain
 from pathlib import Path
 
-from verl_vaopd.data.checking import Bar, stream
+from verl_vaopd.data.checking import stream
 from verl_vaopd.data.leaks.pictures import Picture, picture_of
 from verl_vaopd.data.leaks.questions import Asked, asked
+from verl_vaopd.data.processes import num_processors, processes, results
 from verl_vaopd.data.rows import RowError, read_row
 from verl_vaopd.image_files import ImageFileError
+from verl_vaopd.progress import Bar
 
 _BATCH_ITEMS, _BATCH_BYTES = 1024, 4 << 20
-_BAR_AFTER = 3.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -106,16 +101,12 @@ def collect(name: str, items: Iterable[Item], total: int | None) -> Collection:
     Raises:
         ValueError: as items do.
     """
-    rows: list[Kept] = []
-    # A file is not redrawn: it gets a line every half minute.
-    interval = 0.1 if sys.stderr.isatty() else 30.0
-    with Bar(
-        total=total, desc=f"comparing {name}", unit=" rows", mininterval=interval, delay=_BAR_AFTER, file=sys.stderr
-    ) as bar:
-        for kept in _in_all_processors(_batches(items)):
-            rows += kept
+    batches: dict[int, list[Kept]] = {}
+    with Bar(f"comparing {name}", total, " rows") as bar:
+        for number, kept in _in_all_processors(enumerate(_batches(items))):
+            batches[number] = kept
             bar.update(len(kept))
-    return Collection(name, tuple(rows))
+    return Collection(name, tuple(row for number in sorted(batches) for row in batches[number]))
 
 
 def kept_of(item: Item) -> Kept:
@@ -130,39 +121,19 @@ def kept_of(item: Item) -> Kept:
     return Kept(item.id, asked(item.question), tuple(pictures), num_missing)
 
 
-def _in_all_processors(batches: Iterator[list[Item]]) -> Iterator[list[Kept]]:
-    """In order. A single batch is not worth starting processes."""
-    first = next(batches, [])
-    second = next(batches, None)
-    if second is None:
-        yield _all_kept(first)
+def _in_all_processors(batches: Iterator[tuple[int, list[Item]]]) -> Iterator[tuple[int, list[Kept]]]:
+    """Each batch with its number, as it is ready. A single one is not worth starting processes."""
+    first = [batch for batch in (next(batches, None), next(batches, None)) if batch]
+    if len(first) < 2:
+        yield from (_kept(*batch) for batch in first)
         return
-    num_processes = len(os.sched_getaffinity(0))
-    pending: deque[Future[list[Kept]]] = deque()
-    pool = ProcessPoolExecutor(num_processes, get_context("spawn"), _ignore_interrupts)  # this one may have threads
-    try:
-        pending += (pool.submit(_all_kept, batch) for batch in (first, second))
-        for batch in batches:
-            while len(pending) >= 2 * num_processes:
-                yield pending.popleft().result()
-            pending.append(pool.submit(_all_kept, batch))
-        while pending:
-            yield pending.popleft().result()
-    except BrokenProcessPool:
-        raise ValueError(
-            "comparing: a process that reads images was ended from outside, most often for want of memory; expected "
-            "room for a few images in each processor's process; free some memory"
-        ) from None
-    finally:
-        pool.shutdown(cancel_futures=True)
+    count = num_processors()
+    with processes(count, "comparing images") as pool:
+        yield from results(pool, _kept, chain(first, batches), 2 * count)
 
 
-def _ignore_interrupts() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is answered by the process that asks
-
-
-def _all_kept(items: list[Item]) -> list[Kept]:
-    return [kept_of(item) for item in items]
+def _kept(number: int, items: list[Item]) -> tuple[int, list[Kept]]:
+    return number, [kept_of(item) for item in items]
 
 
 def _batches(items: Iterable[Item]) -> Iterator[list[Item]]:

@@ -5,33 +5,36 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from verl_vaopd.data.leaks.report import LIMITS, Comparison
+from verl_vaopd.data.prepared.manifest import read
+from verl_vaopd.data.prepared.parts import Dropped
 from verl_vaopd.files import MANIFEST, require_replaceable, sha256_of, whole_directory, write_text
 from verl_vaopd.parquet import open_parquet, single_rows
 
-TRAIN = "train.parquet"
+SPLIT = "train"
+TRAIN = f"{SPLIT}.parquet"
 RECORDS = "dropped_leaks"
-"""In the manifest: what every call of drop has taken out."""
+"""In the manifest: of every call of drop, which rows were taken out and what they match where."""
 _GROUP_BYTES = 64 << 20
 
 
 def require_droppable(directory: Path) -> None:
-    """Raise ValueError unless this program has written a directory, and nobody has changed it since."""
+    """Raise ValueError unless `vaopd prepare` has written a directory, and nobody has changed it since."""
     try:
-        if not (directory / MANIFEST).is_file():
-            raise ValueError(f"{directory}: got no {MANIFEST}")
+        if TRAIN not in (read(directory) or {"files": {}})["files"]:
+            raise ValueError(f"{directory}: got no {MANIFEST} of `vaopd prepare` with {TRAIN} in it")
         require_replaceable(directory)
     except ValueError as error:
         raise ValueError(
             f"--drop: {error}. Rows are dropped from directories as `vaopd prepare` has written them; from others take "
-            "them out yourself, --json FILE lists them"
+            "them out yourself: --json FILE lists them"
         ) from None
-    if TRAIN not in _manifest(directory)["files"]:
-        raise ValueError(f"--drop: {directory}: got a {MANIFEST} without {TRAIN}, from which rows are dropped")
 
 
 def drop(directory: Path, comparisons: Sequence[Comparison], digests: Mapping[str, str]) -> int:
@@ -39,44 +42,57 @@ def drop(directory: Path, comparisons: Sequence[Comparison], digests: Mapping[st
 
     Args:
         directory: that require_droppable accepts.
-        comparisons: leaks of any left collection; those of TRAIN's name without its ending are dropped.
+        comparisons: those of train with others are dropped by.
         digests: {name of a collection: sha256 of its file}, for the manifest.
     Returns: how many rows were dropped; with 0 nothing is written.
     Raises:
         ValueError: no row would remain, and as require_droppable.
     """
     require_droppable(directory)
-    name = Path(TRAIN).stem
-    leaks = [comparison for comparison in comparisons if comparison.is_leak and comparison.left.name == name]
-    numbers = {match.row for comparison in leaks for match in comparison.matches}
-    if not numbers:
+    leaks = [comparison for comparison in comparisons if comparison.is_leak and comparison.left.name == SPLIT]
+    # One reason each, for the counts: what it was found in first.
+    reasons = {match.row: comparison.right.name for comparison in leaks[::-1] for match in comparison.matches}
+    if not reasons:
         return 0
     num_rows = len(leaks[0].left.rows)
-    if len(numbers) == num_rows:
+    if len(reasons) == num_rows:
         raise ValueError(f"--drop: all {num_rows} rows of {TRAIN} leak; expected some that do not: look at the files")
-    manifest = _manifest(directory)
+    manifest = read(directory)
+    assert manifest is not None
     with whole_directory(directory) as written:
         for file in manifest["files"]:
             if file != TRAIN:
                 _link(directory / file, written / file)
-        _copy_without(directory / TRAIN, written / TRAIN, numbers)
-        manifest["files"][TRAIN]["sha256"] = sha256_of(written / TRAIN)
+        _copy_without(directory / TRAIN, written / TRAIN, reasons)
+        path = written / TRAIN
+        manifest["files"][TRAIN] |= {
+            "sha256": sha256_of(path),
+            "rows": num_rows - len(reasons),
+            "bytes": path.stat().st_size,
+        }
+        _take_out(manifest, reasons)
         record = {
             "file": TRAIN,
-            "rows_before": num_rows,
-            "rows_after": num_rows - len(numbers),
-            "sha256_before": digests[name],
+            "sha256_before": digests[SPLIT],
             "against": {comparison.right.name: digests[comparison.right.name] for comparison in leaks},
             "limits": LIMITS,
             "rows": [comparison.record(match) for comparison in leaks for match in comparison.matches],
         }
         manifest.setdefault(RECORDS, []).append(record)
-        write_text(written / MANIFEST, json.dumps(manifest, indent=1) + "\n")
-    return len(numbers)
+        write_text(written / MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False) + "\n")
+    return len(reasons)
 
 
-def _manifest(directory: Path) -> dict[str, Any]:
-    return dict(json.loads((directory / MANIFEST).read_text(encoding="utf-8")))
+def _take_out(manifest: dict[str, Any], reasons: Mapping[int, str]) -> None:
+    """Rows are no longer among what the manifest says was kept, but among what was dropped."""
+    split = manifest["splits"][SPLIT]
+    ids: list[str] = split["ids"]
+    told = {row: f"leak: it is in {reason} too" for row, reason in sorted(reasons.items())}
+    split["dropped"] = dict(Counter(split["dropped"]) + Counter(told.values()))
+    dropped = [Dropped(SPLIT, ids[row], reason, f"row {row}") for row, reason in told.items()]
+    manifest["dropped"] += [asdict(each) for each in dropped]
+    split["ids"] = [name for row, name in enumerate(ids) if row not in told]
+    split["kept"] = len(split["ids"])
 
 
 def _link(old: Path, new: Path) -> None:
