@@ -18,7 +18,7 @@ from PIL import Image
 
 from verl_vaopd.image_files import load_image
 
-MAX_DISTANCE = 40
+MAX_DISTANCE = 32
 """Bits of 256 in which the hashes of nearly the same pictures may differ."""
 MAX_STRETCH = 0.06
 """Difference of the logarithms of width by height, both without margin, of nearly the same pictures."""
@@ -44,7 +44,11 @@ class Picture:
 
 def picture_of(data: bytes) -> Picture:
     """What is kept of an image file. Raises ImageFileError as load_image."""
-    image = load_image(data)
+    return picture_in(load_image(data))
+
+
+def picture_in(image: Image.Image) -> Picture:
+    """What is kept of an image, as load_image returns it."""
     digest = hashlib.blake2b(repr(image.size).encode(), digest_size=16)
     digest.update(image.tobytes())
     drawn = _drawn(image)
