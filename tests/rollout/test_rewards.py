@@ -71,7 +71,7 @@ def test_a_row_is_read_and_its_answers_have_the_advantages_of_grpo(source: str, 
         "reward_model": {"style": "rule", "ground_truth": truth},
     }
     pq.write_table(pa.Table.from_pylist([row]), tmp_path / "train.parquet")
-    config = OmegaConf.create({"rows": {"prompt_suffix": SUFFIX}, "shuffle": False})
+    config = OmegaConf.create({"rows": {"prompt_suffix": SUFFIX, "left_out": None}, "shuffle": False})
     prompt = PromptDataset(str(tmp_path / "train.parquet"), None, config)[0]
     assert prompt["raw_prompt"][0]["content"].endswith(SUFFIX), "which is no part of option B's text"
     scores = [asyncio.run(rm_scores(worker, prompt, response)) for response in (right, "\\boxed{7}")]
