@@ -25,7 +25,7 @@ FLOORS = (
     ("engine", "runs", "model_weights"),
     ("config",),
     ("data",),
-    ("stats", "answers", "images", "image_files", "parquet", "hub"),
+    ("stats", "answers", "images", "image_files", "parquet", "hub", "limited_process"),
     ("algorithms",),
     ("provenance",),
     ("platform",),

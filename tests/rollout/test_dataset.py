@@ -74,7 +74,8 @@ def test_a_prompt_has_what_agent_loops_take_and_nothing_else(folder: Path) -> No
         *("raw_prompt", "data_source", "reward_model", "extra_info"),
         *("index", "split", "dummy_tensor"),
     }
-    assert (prompt["index"], prompt["split"], prompt["reward_model"]) == ("4", "train", {"ground_truth": "4"})
+    assert (prompt["index"], prompt["split"]) == ("4", "train")
+    assert prompt["reward_model"] == {"ground_truth": "4", "question": "<image>What is 4?"}
     (message,) = prompt["raw_prompt"]
     assert [part["type"] for part in message["content"]] == ["image", "text"]
     assert message["content"][1]["text"] == "What is 4? Why?"

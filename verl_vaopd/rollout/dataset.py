@@ -116,7 +116,7 @@ class PromptDataset(Dataset):
         return {
             "raw_prompt": row.messages,
             "data_source": row.data_source,
-            "reward_model": {"ground_truth": row.ground_truth},
+            "reward_model": {"ground_truth": row.ground_truth, "question": row.question},
             "extra_info": row.extra_info,
             "index": row.index,
             "split": self.files[file].split,
