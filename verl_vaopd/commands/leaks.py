@@ -9,7 +9,7 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
-from verl_vaopd.commands.prepare import check_rows
+from verl_vaopd.commands.data import check_rows
 from verl_vaopd.commands.program import short
 from verl_vaopd.config.data_schema import DatasetConfig
 from verl_vaopd.data.leaks.collecting import Collection, collect, items_of
