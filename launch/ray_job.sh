@@ -7,8 +7,9 @@
 # the job: runs go to storage that every node sees, and so must models and data that are given as paths.
 #   VAOPD_CLUSTER_PYTHON    python of the cluster's environment; `python` unless set
 #   RAY_AUTH_MODE=token, RAY_AUTH_TOKEN    Ray's own, for a cluster that asks for a token
+# Proxies, HF_* and WANDB_* go with the job, but for those that hold a secret (docs/cluster.md).
 #
-# Nobody who wrote this had a GPU cluster: tried on a local Ray head, as far as composing the configuration.
+# Tried on a cluster of two nodes without GPUs (`make test-cluster`).
 set -euo pipefail
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
 
@@ -23,7 +24,7 @@ usage_error() {
     "an absolute path on storage that every node sees, as in run.root=/shared/runs"
 
 bash "$ROOT/launch/setup.sh"
+runtime_env=$("$ROOT/.venv/bin/python" -m verl_vaopd.platform.job_environment)
 # What .gitignore lists is not uploaded in any case.
-exec "$ROOT/.venv/bin/ray" job submit --address "$RAY_ADDRESS" --working-dir "$ROOT" \
-    --runtime-env-json '{"excludes": [".git", "tests", "docs"]}' \
+exec "$ROOT/.venv/bin/ray" job submit --address "$RAY_ADDRESS" --working-dir "$ROOT" --runtime-env-json "$runtime_env" \
     -- "${VAOPD_CLUSTER_PYTHON:-python}" -m verl_vaopd.cli train "$@"

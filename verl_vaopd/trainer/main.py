@@ -176,6 +176,7 @@ def train(job: Job) -> None:
     from verl.utils.import_utils import load_class_from_fqn
 
     from verl_vaopd.trainer.session import release, require_own_queue
+    from verl_vaopd.trainer.shared_storage import require_shared
     from verl_vaopd.trainer.trainer import DistillationTrainer
 
     verify_registration()
@@ -183,6 +184,7 @@ def train(job: Job) -> None:
     config.transfer_queue.enable = True
     agent_loops_class = load_class_from_fqn(config.actor_rollout_ref.rollout.agent.agent_loop_manager_class)
     require_own_queue()
+    require_shared(config)
 
     def start_queue_and_agent_loops(config: DictConfig) -> ViewAgentLoopManager:
         tq.init(config.transfer_queue)  # the workers of the agent loops look for it
