@@ -98,7 +98,7 @@ submit() {
         WANDB_MODE=offline bash launch/ray_job.sh "$@" >"$log" 2>&1
 }
 
-num_events() { grep -c "\"kind\": \"$1\"" "$RUN/events.jsonl" 2>/dev/null || true; }
+num_events() { cat "$RUN/events.jsonl" 2>/dev/null | grep -c "\"kind\": \"$1\"" || true; }
 
 # node_of TITLE: where Ray's processes of that title are.
 node_of() {
@@ -155,7 +155,7 @@ tail -n 30 "$WORK/killed.log"
 ((code != 0)) || fail "a job without one of its nodes succeeded"
 (($(num_events failed) == 1)) || fail "$(num_events failed) errors in events.jsonl, expected one"
 grep '"kind": "failed"' "$RUN/events.jsonl"
-if on 1 pgrep -af 'verl_vaopd|ray::.*(Worker|vLLM|Loop|Storage)'; then fail "processes of the run are left"; fi
+if on 1 pgrep -af '^ray::(Worker|Teacher|vLLM|View|Global|Simple|Transfer)|trainer\.main --run-dir'; then fail "processes of the run are left"; fi
 
 say "3. node 2 is back, and the same command again"
 ip -n vaopd-2 link set wire up
