@@ -175,6 +175,7 @@ def train(job: Job) -> None:
     import transfer_queue as tq
     from verl.utils.import_utils import load_class_from_fqn
 
+    from verl_vaopd.trainer.node_watch import NodeWatch
     from verl_vaopd.trainer.session import release, require_own_queue
     from verl_vaopd.trainer.shared_storage import require_shared
     from verl_vaopd.trainer.trainer import DistillationTrainer
@@ -202,7 +203,8 @@ def train(job: Job) -> None:
             events.write("phase", name="starting rollouts")
             agent_loops.result().connect(trainer.get_llm_client(), trainer.get_reward_handles())
             job.begun = True
-            trainer.fit(agent_loops.result())
+            with NodeWatch():
+                trainer.fit(agent_loops.result())
             trainer.logger.finish(exit_code=0)
         finally:
             tq.close()

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from verl_vaopd.data.files import train_files
+from verl_vaopd.trainer.node_watch import alive_nodes
 
 _TIMEOUT_S = 300.0
 
@@ -26,7 +27,7 @@ def require_shared(config: DictConfig) -> None:
     Raises:
         ValueError: a node does not see one of them.
     """
-    nodes = {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    nodes = alive_nodes()
     if len(nodes) < 2:
         return
     written = Path(config.run.dir) / f".seen-by-every-node-{uuid.uuid4().hex}"
