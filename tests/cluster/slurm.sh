@@ -21,8 +21,8 @@ OVERRIDES=(
     ray_kwargs.ray_init.num_cpus=null ray_kwargs.ray_init.num_gpus=null
     "run.root=$WORK/runs" run.name=slurm
     "dataset.root=$WORK/tinygeo" dataset.num_train=64 dataset.num_validation=4 dataset.num_test=4
-    data.train_batch_size=2 actor_rollout_ref.rollout.n=2 trainer.total_training_steps=100
-    validation.num_questions=4 validation.n=1 validation.every=100 checkpoint.every=5
+    data.train_batch_size=2 actor_rollout_ref.rollout.n=2 trainer.total_training_steps=150
+    validation.num_questions=4 validation.n=1 validation.every=150 checkpoint.every=5
 )
 
 say() { printf '[slurm %4d s] %s\n' "$SECONDS" "$*"; }
@@ -33,6 +33,11 @@ fail() {
 
 cleanup() {
     scancel --user="$(id -un)" 2>/dev/null || true
+    # The daemons end last: a job ends by talking to them.
+    for _ in {1..60}; do
+        [[ -n $(squeue --noheader 2>/dev/null) ]] || break
+        sleep 1
+    done
     for daemon in "${DAEMONS[@]}"; do kill "$daemon" 2>/dev/null || true; done
     wait
     if [[ -z ${VAOPD_KEEP:-} ]]; then rm -rf "$WORK"; else say "kept: $WORK"; fi
@@ -90,13 +95,10 @@ CONF
     done
 }
 
-# submit MINUTES: the training, as a person would; prints the job's id when it has ended.
-submit() {
-    local id
-    id=$(sbatch --parsable --time="$1" --output="$WORK/job-%j.log" launch/slurm.sh "${OVERRIDES[@]}")
-    while [[ -n $(squeue --noheader --job="$id" 2>/dev/null) ]]; do sleep 1; done
-    printf '%s' "$id"
-}
+# submit: the training, as a person would; prints the job's id.
+submit() { sbatch --parsable --time=60 --output="$WORK/job-%j.log" launch/slurm.sh "${OVERRIDES[@]}"; }
+
+runs() { [[ -n $(squeue --noheader --job="$1" 2>/dev/null) ]]; }
 
 # told ID: what became of a job.
 told() {
@@ -104,15 +106,29 @@ told() {
     echo
 }
 
+num_checkpoints() { cat "$RUN/events.jsonl" 2>/dev/null | grep -c '"kind": "checkpoint"' || true; }
+
 last_step() { grep '"kind": "step"' "$RUN/events.jsonl" | tail -n 1 | grep -o '"step": [0-9]*'; }
 
 bash launch/setup.sh
 start_slurm
 say "$(sinfo --version): one node, idle"
 
-say "a training with a limit of five minutes: it is stopped after about three"
-first=$(submit 5)
+say "a training; after two checkpoints its time limit is set to what it has used and three minutes more"
+first=$(submit)
+begun=$SECONDS
+until (($(num_checkpoints) >= 2)); do
+    runs "$first" || {
+        tail -n 40 "$WORK/job-$first.log"
+        fail "it ended before its second checkpoint"
+    }
+    sleep 0.5
+done
+scontrol update JobId="$first" TimeLimit=$(((SECONDS - begun) / 60 + 3))
+limited=$SECONDS
 say "$(told "$first")"
+while runs "$first"; do sleep 1; done
+say "it ended $((SECONDS - limited)) s later: $(told "$first")"
 grep -vE '^\s*$' "$WORK/job-$first.log" | tail -n 12
 [[ ! -e $RUN/finished.json ]] || fail "it had finished before it was to be stopped"
 grep -q 'Stopped by SIGTERM.*resumes after' "$WORK/job-$first.log" || fail "it was not told to stop"
@@ -121,8 +137,9 @@ say "stopped at $(last_step)"
 sleep 2
 if pgrep -af 'ray::|raylet|gcs_server' | grep -F "$WORK"; then fail "processes of the job are left"; fi
 
-say "the same command again, with a longer limit"
-second=$(submit 60)
+say "the same command again"
+second=$(submit)
+while runs "$second"; do sleep 1; done
 say "$(told "$second")"
 grep -E '^run |resumed' "$WORK/job-$second.log" || fail "it did not resume"
 [[ -e $RUN/finished.json ]] || {

@@ -1,4 +1,4 @@
-"""launch/Dockerfile.gpu names the versions of the lock, and is clean by hadolint. It is not built: no Docker is here."""
+"""launch/Dockerfile.gpu names the versions of the lock, and is clean by hadolint. Nothing builds it: no Docker here."""
 
 from __future__ import annotations
 
