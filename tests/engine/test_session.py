@@ -1,4 +1,4 @@
-"""One Ray cluster of its own per machine: verl's weight transfer would mix up two. And what its workers inherit."""
+"""One training per machine: verl's weight transfer would mix up two. And what its workers inherit."""
 
 import inspect
 import os
@@ -32,14 +32,16 @@ def started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 def test_a_second_cluster_is_refused_until_the_first_has_ended(started: list[str]) -> None:
     config = compose(TINY)
-    with (
-        session.ray_session([config]),
-        pytest.raises(ValueError, match="wait for the other one"),
-        session.ray_session([config]),
-    ):
-        raise AssertionError("it started")
-    with session.ray_session([config]):
-        assert started == ["local", "local"]
+    in_a_cluster = compose([*TINY, "ray_kwargs.ray_init.address=10.0.0.1:6379"])
+    for second in (config, in_a_cluster):
+        with (
+            session.ray_session([config]),
+            pytest.raises(ValueError, match="wait for the other one"),
+            session.ray_session([second]),
+        ):
+            raise AssertionError("it started")
+    with session.ray_session([in_a_cluster]):
+        assert started == ["local", "local", "10.0.0.1:6379"]
 
 
 def test_a_second_training_in_one_cluster_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -35,7 +35,7 @@ def ray_session(configs: Sequence[DictConfig]) -> Iterator[None]:
     """Ray for runs with these configurations, one after the other; they share the settings of the first.
 
     Raises:
-        ValueError: the runs ask for different clusters, or for one of their own beside another run's on this machine.
+        ValueError: the runs ask for different clusters, or another training runs on this machine.
     """
     addresses = {running_cluster(config) for config in configs}
     if len(addresses) > 1:
@@ -44,7 +44,7 @@ def ray_session(configs: Sequence[DictConfig]) -> Iterator[None]:
     options = ray_options(configs[0], get_ppo_ray_runtime_env(configs[0]))
     if options.get("num_gpus") is not None:
         options["num_gpus"] = max(config.ray_kwargs.ray_init.num_gpus for config in configs)
-    with _only_one_here() if options["address"] == "local" else contextlib.nullcontext():
+    with _only_one_here():
         ray.init(**options)
         try:
             yield
@@ -54,8 +54,8 @@ def ray_session(configs: Sequence[DictConfig]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _only_one_here() -> Iterator[None]:
-    """Hold LOCK. verl names the sockets that carry new weights to vLLM by Ray's job id, which is the same in every
-    cluster of one job: of two clusters on a machine, one would wait for ever, or sample with the other's weights.
+    """Hold LOCK. verl names the sockets that carry new weights to vLLM by Ray's job id, which counts from 1 in every
+    cluster: of two clusters on a machine, one would wait for ever, or sample with the other's weights.
     """
     try:
         lock = os.open(LOCK, os.O_RDONLY)  # it may be another user's
@@ -66,10 +66,8 @@ def _only_one_here() -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(
-                "ray_kwargs.ray_init.address: got null, a Ray cluster of this training's own, beside that of another "
-                "training on this machine; expected one at a time, as verl 0.9.1 would mix up the weights of both; "
-                "wait for the other one, or start one cluster for both (`ray start --head`) and give "
-                "ray_kwargs.ray_init.address=auto"
+                "this machine: got a second training; expected one at a time, as verl 0.9.1 would mix up the weights "
+                "of both; wait for the other one, or give each a container with a /tmp of its own"
             ) from error
         yield
     finally:
