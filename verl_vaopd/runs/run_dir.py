@@ -249,8 +249,9 @@ def _other_configuration(cfg: DictConfig, path: Path) -> str:
     if not set(differing).isdisjoint(_RANKS):
         lines.append(
             "verl's checkpoints have a shard for each of the student's GPUs and resume on the same number alone; to "
-            f"train on with another one, write the weights as a model, `vaopd export {path}`, and begin a new run with "
-            "it as student.path (its optimizer begins anew)"
+            "train on with another one, write the weights as a model, `vaopd export "
+            f"{path} --checkpoint last --dtype float32`, and begin a new run with it as student.path (its optimizer "
+            "begins anew)"
         )
     return "\n".join(
         [
