@@ -136,9 +136,8 @@ def test_another_number_of_ranks_is_refused_with_the_way_to_go_on(cfg, tmp_path,
     key, value = next(iter(after.items()))
     with pytest.raises(ValueError, match=rf"trainer\.{key}: \d there, {value} now") as error:
         prepare(on(after))
-    assert f"`vaopd export {first.path} --checkpoint last --dtype float32`" in str(
-        error.value
-    ) and "student.path" in str(error.value)
+    way = f"`vaopd export {first.path} --checkpoint last --dtype float32`"
+    assert way in str(error.value) and "student.path" in str(error.value)
     assert prepare(on(before)).resumes  # the refusal held no lock, and changed nothing
     assert not prepare(make_config(tmp_path, run__name=name, run__fresh=True, **{f"trainer__{key}": value})).resumes
 
