@@ -3,8 +3,9 @@
 #   RAY_ADDRESS=http://<head node>:8265 bash launch/ray_job.sh run.root=/shared/runs hardware=a100x8 student=2b
 #
 # This clone is uploaded as the job's working directory, so every node runs this code. The packages are the cluster's:
-# start its nodes from an environment with the versions of requirements/gpu.txt. Ray removes the working directory after
-# the job: runs go to storage that every node sees, and so must models and data that are given as paths.
+# start its nodes from an environment that launch/setup.sh has made (or launch/Dockerfile.gpu), as verl and vLLM find this
+# package by its installed entry points. Ray removes the working directory after the job: runs go to storage that every
+# node sees, and so must models and data that are given as paths.
 #   VAOPD_CLUSTER_PYTHON    python of the cluster's environment; `python` unless set
 #   RAY_AUTH_MODE=token, RAY_AUTH_TOKEN    Ray's own, for a cluster that asks for a token
 # Proxies, HF_* and WANDB_* go with the job, but for those that hold a secret (docs/cluster.md).
