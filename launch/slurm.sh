@@ -25,7 +25,7 @@ HEAD=${NODES[0]}
 # Jobs that share a node get different ports.
 PORT=$((20000 + SLURM_JOB_ID % 10000))
 
-# Not a function: of a function in the background `$!` is a shell, and a signal would not reach srun.
+# Not a function: of a function in the background `$!` is a shell, and the end of the script would not reach srun.
 # A step has all processors of its node, and no task is bound to one of them.
 STEP=(srun --nodes=1 --ntasks=1 --overlap --cpu-bind=none)
 read -ra RAY_START <<<"${VAOPD_RAY_START:-}"
@@ -62,9 +62,16 @@ until [[ $(alive_nodes 2>/dev/null) == "${#NODES[@]}" ]]; do
     sleep 5
 done
 
-"${STEP[@]}" --nodelist="$HEAD" "$BIN/vaopd" train "$@" &
+"${STEP[@]}" --nodelist="$HEAD" --job-name=vaopd-train "$BIN/vaopd" train "$@" &
 trainer=$!
-trap 'kill -TERM "$trainer" 2>/dev/null || true' TERM
+# By Slurm, to the tasks of that step: srun itself does not hand SIGTERM on but kills them.
+# shellcheck disable=SC2329  # called by the trap
+stop_trainer() {
+    local step
+    step=$(squeue --steps --noheader --job="$SLURM_JOB_ID" --format='%i %j' | awk '$2 == "vaopd-train" { print $1 }')
+    [[ -z $step ]] || scancel --signal=TERM "$step"
+}
+trap stop_trainer TERM
 # A trapped signal ends `wait` before the trainer has ended.
 while kill -0 "$trainer" 2>/dev/null; do wait "$trainer" && status=0 || status=$?; done
 exit "$status"

@@ -20,7 +20,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -51,7 +52,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--keep-going", action="store_true", help="a run that fails does not stop the next ones")
     options = parser.parse_args(argv)
     # Ray and vLLM shut down in `finally` clauses, which SIGTERM's default action would skip.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _stop)
     watch_parent()
     jobs = [Job(run_dir) for run_dir in options.run_dir]
 
@@ -80,6 +81,13 @@ def main(argv: list[str] | None = None) -> None:
     failed = sum(job.failed for job in jobs)
     if failed:
         sys.exit(f"{failed} of {len(jobs)} runs failed; their tracebacks are in their train.log")
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    # Slurm signals every process of a step, and the supervisor hands its own signal on: one must not interrupt what
+    # the other has begun.
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _start_ray(jobs: Sequence[Job], stack: contextlib.ExitStack) -> None:
