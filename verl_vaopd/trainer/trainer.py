@@ -21,6 +21,7 @@ from verl.trainer.ppo.utils import Role
 from verl.utils.debug import marked_timer
 
 from verl_vaopd.actor.worker import StudentWorker
+from verl_vaopd.config.cluster import running_cluster
 from verl_vaopd.data.scoring import tell_unscored
 from verl_vaopd.engine import fields
 from verl_vaopd.rollout.prompt_lengths import require_responses_fit
@@ -97,7 +98,7 @@ class DistillationTrainer(CheckpointedTrainer):
 
     def fit(self, agent_loop_manager: AgentLoopManagerTQ) -> None:
         """Train to the end, and watch the memory of all processes meanwhile."""
-        with HostMemory(own_cluster=self.config.ray_kwargs.ray_init.address is None) as self.memory:
+        with HostMemory(own_cluster=running_cluster(self.config) is None) as self.memory:
             super().fit(agent_loop_manager)
 
     # ---- one step
