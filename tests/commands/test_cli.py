@@ -9,8 +9,8 @@ from omegaconf import OmegaConf
 
 import verl_vaopd.config
 from verl_vaopd import cli
-from verl_vaopd.commands import supervisor
 from verl_vaopd.commands import data as data_command
+from verl_vaopd.commands import supervisor
 from verl_vaopd.commands import train as train_command
 from verl_vaopd.config import ConfigError, Problem
 from verl_vaopd.runs.checkpoints import checkpoint_path, link_best, mark_complete
