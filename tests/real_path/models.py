@@ -22,6 +22,7 @@ from verl_vaopd.platform import activate
 
 activate()
 from transformers import Qwen3VLConfig, Qwen3VLForConditionalGeneration  # noqa: E402
+from transformers.utils import logging  # noqa: E402
 
 NUM_TOKENS, NUM_HEAD_ROWS = 151_669, 151_936
 END_OF_TEXT, END_OF_MESSAGE = 151_643, 151_645
@@ -143,6 +144,7 @@ def main() -> None:
     parser.add_argument("--tokenizer", type=Path, required=True, metavar="FILE", help="tokenizer.json of Qwen3")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets student/ and teacher/")
     options = parser.parse_args()
+    logging.disable_progress_bar()
     for name, width in MODELS.items():
         make(width, options.tokenizer, options.out / name)
         print(f"{name}  {options.out / name}")

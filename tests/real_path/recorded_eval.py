@@ -15,7 +15,7 @@ from verl_vaopd.evaluation.sources import local_vllm
 
 FILE = "recorded.pt"
 prompts: dict[str, list[int]] = {}
-images: set[tuple[tuple[int, ...], str]] = set()
+seen: set[tuple[tuple[int, ...], str]] = set()
 sampled: set[int] = set()
 
 
@@ -36,7 +36,7 @@ def record() -> None:
 
     def recorded_preprocess(self: Any, images: Any, *arguments: Any, **options: Any) -> Any:
         processed = preprocess(self, images, *arguments, **options)
-        images.update(digests(processed))
+        seen.update(digests(processed))
         return processed
 
     def recorded_responses(request: Any, output: Any) -> Any:
@@ -59,7 +59,7 @@ def main(argv: list[str]) -> int:
     local_vllm.VllmSource.responses = recorded
     code = evaluate.main(argv)
     out = next(Path(word.removeprefix("out=")) for word in argv if word.startswith("out="))
-    torch.save({"prompts": prompts, "images": images, "sampled": sorted(sampled)}, out / FILE)
+    torch.save({"prompts": prompts, "images": seen, "sampled": sorted(sampled)}, out / FILE)
     return code
 
 

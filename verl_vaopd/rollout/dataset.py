@@ -128,10 +128,12 @@ class PromptDataset(Dataset):
     ) -> tuple[list[Image.Image] | None, None, None]:
         """The images of a prompt, decoded and resized; verl's agent loops call it."""
         rows = config.rows
-        sizes = ImageSizes.of_model(rows.student, rows.min_pixels, rows.max_pixels)
-        return await asyncio.get_running_loop().run_in_executor(
-            None, lambda: (images_of(messages, sizes) or None, None, None)
-        )
+
+        def read() -> list[Image.Image] | None:
+            sizes = ImageSizes.of_model(rows.student, rows.min_pixels, rows.max_pixels)
+            return images_of(messages, sizes) or None
+
+        return await asyncio.get_running_loop().run_in_executor(None, read), None, None
 
 
 def _left_out(record: str | None) -> dict[Path, set[int]]:
