@@ -123,6 +123,12 @@ def models(out: Path) -> dict[str, Any]:
     return {name: load(out / "models" / name, dtype=torch.float32).eval() for name in ("student", "teacher")}
 
 
+@pytest.fixture(scope="module")
+def evaluated(out: Path) -> dict[str, Any]:
+    """What recorded_eval has kept."""
+    return torch.load(out / "eval" / FILE, weights_only=False)
+
+
 def test_every_problem_was_rolled_out(rollouts: list[dict[str, Any]]) -> None:
     """Two steps of 2 x 2, and before and after them six held-out problems, of two splits."""
     names = [(rollout["file"].split("-")[0], str(rollout["index"])) for rollout in rollouts]
@@ -236,9 +242,8 @@ def test_rows_of_the_heads_without_a_token_count_nowhere(out, rollouts, models) 
         assert expected["visual_advantage"].max() > 100 * TOLERANCE  # the image matters to these models, too
 
 
-def test_only_tokens_are_sampled_and_some_responses_end(rollouts, out) -> None:
-    evaluated = torch.load(out / "eval" / FILE)["sampled"]
-    for ids in (evaluated, *(rollout["responses"].tolist() for rollout in rollouts)):
+def test_only_tokens_are_sampled_and_some_responses_end(rollouts, evaluated) -> None:
+    for ids in (evaluated["sampled"], *(rollout["responses"].tolist() for rollout in rollouts)):
         assert max(ids) < NUM_TOKENS and not {IMAGE, VIDEO} & set(ids)
     assert len({len(rollout["responses"]) for rollout in rollouts}) > 1
 
@@ -259,25 +264,24 @@ def test_rewards_are_those_of_the_published_answers(out, rollouts, problems) -> 
         assert rollout["rm_scores"].abs().sum() == 0  # random words
 
 
-def test_what_vllm_reads_of_the_benchmark_is_what_the_processor_makes(out, real_files) -> None:
+def test_what_vllm_reads_of_the_benchmark_is_what_the_processor_makes(out, real_files, evaluated) -> None:
     """With the processor that was exported with the checkpoint."""
     from transformers import AutoProcessor
 
     processor = AutoProcessor.from_pretrained(out / "exported")
-    read = torch.load(out / "eval" / FILE)
     lines = (out / "eval" / "wemath" / "questions.jsonl").read_text().splitlines()
     questions = [json.loads(line) for line in lines if "question" in json.loads(line)]
     rows = json.loads((real_files / "wemath" / "testmini_16_problems.json").read_text())
     published = {f"{row['ID']}/{row['key']}": row for row in rows}
-    assert len(questions) == len(read["prompts"]) >= 4
+    assert len(questions) == len(evaluated["prompts"]) >= 4
     expected = set()
     for question in questions:
         row = published[question["question"]]
         image = resized(real_files / "wemath" / row["image_path"])
-        text = processor.tokenizer.decode(read["prompts"][question["question"]])
+        text = processor.tokenizer.decode(evaluated["prompts"][question["question"]])
         text = re.sub(r"(<\|image_pad\|>)+", "<|image_pad|>", text)
         assert text.startswith(f"{USER}") and text.endswith(ASSISTANT) and row["question"].strip() in text
         inputs = processor(text=[text], images=[image], return_tensors="pt")
-        assert read["prompts"][question["question"]] == inputs["input_ids"][0].tolist()
+        assert evaluated["prompts"][question["question"]] == inputs["input_ids"][0].tolist()
         expected |= digests(inputs)
-    assert read["images"] == expected
+    assert evaluated["images"] == expected
