@@ -62,11 +62,13 @@ class Width:
     deepstack: tuple[int, int, int]
     tied: bool
     seed: int
+    end: float
+    """Factor of the head's row of the end token: so that some of the student's responses end, and not at once."""
 
 
 MODELS = {
-    "student": Width(128, 3, 64, 4, (0, 1, 2), tied=True, seed=1),
-    "teacher": Width(192, 4, 72, 5, (0, 2, 4), tied=False, seed=2),
+    "student": Width(128, 3, 64, 4, (0, 1, 2), tied=True, seed=1, end=-12.0),
+    "teacher": Width(192, 4, 72, 5, (0, 2, 4), tied=False, seed=2, end=1.0),
 }
 
 
@@ -122,10 +124,10 @@ def make(width: Width, tokenizer: Path, out: Path) -> None:
     with torch.no_grad():
         head = model.get_output_embeddings().weight
         # Rows without a token and placeholders without an image would be sampled, and rule every distribution, wherever
-        # they are not left out; and some responses end.
+        # they are not left out.
         head[NUM_TOKENS:] *= 20
         head[[IMAGE, VIDEO]] *= 5
-        head[END_OF_MESSAGE] *= 10
+        head[END_OF_MESSAGE] *= width.end
     model.save_pretrained(out)
     shutil.copyfile(tokenizer, out / "tokenizer.json")
     files = {
