@@ -31,7 +31,7 @@ def row(text: str, *sizes: tuple[int, int], **extra_info: object) -> Row:
         images.append(buffer.getvalue())
     parts = [*({"type": "image", "image": image} for image in images), {"type": "text", "text": text}]
     message = {"role": "user", "content": parts if images else text}
-    return Row("0", [message], tuple(images), "exact_match", "7", extra_info)
+    return Row("0", [message], tuple(images), "exact_match", "7", text, extra_info)
 
 
 def measure(processor, limit: int = 10_000, **options: object) -> PromptMeasure:
