@@ -1,10 +1,10 @@
 # Every target sets up what is missing first; set-up that is current costs a fraction of a second.
 BIN := .venv/bin
-SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh requirements/*.sh)
+SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh requirements/*.sh tests/cluster/*.sh)
 # By name: what a person's use leaves in the clone (data sets, runs, models, other environments) is none of its code.
 CODE := verl_vaopd tests benchmarks setup.py
 
-.PHONY: setup test test-gpu-lock check lint type fmt bench demo clean lock
+.PHONY: setup test test-gpu-lock test-cluster test-slurm test-faults check lint type fmt bench demo demo-real clean lock
 
 setup:
 	@bash launch/setup.sh
@@ -22,6 +22,17 @@ check: lint type
 # The GPU stack on a machine without a GPU: what needs no GPU, in an environment of its own (10 GB, docs/performance.md).
 test-gpu-lock: setup
 	@bash requirements/test_gpu_lock.sh -n 2 --dist loadgroup --no-loadscope-reorder
+
+# Minutes each, and need root; not in CI. What they need and show is in docs/cluster.md.
+test-cluster:
+	@bash tests/cluster/two_nodes.sh
+
+test-slurm:
+	@bash tests/cluster/slurm.sh
+
+# Parts of real trainings are killed: a minute for each fault; docs/reliability.md has the outcomes.
+test-faults: setup
+	@VAOPD_TEST_FAULTS=1 $(BIN)/pytest -q -rA tests/faults
 
 lint: setup
 	@$(BIN)/ruff check $(CODE)
@@ -44,6 +55,11 @@ bench: setup
 
 demo:
 	@bash launch/run_vaopd.sh
+
+# The whole path on real inputs, and the comparison with transformers: minutes, and no word about accuracy.
+demo-real: setup
+	@bash launch/demo_real.sh runs/demo-real
+	@VAOPD_DEMO_REAL=$(CURDIR)/runs/demo-real $(BIN)/pytest -q -rA tests/real_path
 
 # Resolves anew, keeping every version that still fits; `make lock UPGRADE=--upgrade` moves them all.
 lock: setup

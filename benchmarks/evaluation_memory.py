@@ -40,9 +40,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+import verl_vaopd
 from benchmarks.machine import describe_machine, require_own_result, resident_bytes, write_result
 
 RESULT = Path(__file__).parent / "results" / "evaluation_memory_cpu.json"
+MODEL = Path(verl_vaopd.__file__).parent / "assets" / "tinygeo" / "student"
 TARGET_BYTES = 4_000_000_000
 WIDTH, HEIGHT = 3872, 2592
 NUM_IMAGES, PNG_EVERY = 24, 24
@@ -160,10 +162,12 @@ def measure(kind: str, file: Path) -> dict[str, Any]:
     from verl_vaopd.evaluation.benchmark import ImagePart
     from verl_vaopd.evaluation.settings import parse
     from verl_vaopd.evaluation.tables import make_tables
+    from verl_vaopd.image_sizes import ImageSizes
 
     if kind == "read":
         # Of the size that the file says; nothing is decoded before the pixels are asked for.
         ImagePart.image = property(lambda part: Image.open(BytesIO(part.encoded())))
+        ImageSizes.resize = lambda sizes, image: image
     process = image_processor() if kind == "processed" else None
     peaks, seconds = {"before": resident_bytes("VmHWM")}, {}
     start = time.perf_counter()
@@ -185,13 +189,11 @@ def measure(kind: str, file: Path) -> dict[str, Any]:
 
 
 def image_processor() -> Callable[..., np.ndarray]:
-    """That of the models' family, with the limits of the default settings: an image's patches, float32."""
+    """That of the models' family: an image's patches, float32."""
     from transformers import AutoImageProcessor
 
-    import verl_vaopd
-
-    processor = AutoImageProcessor.from_pretrained(Path(verl_vaopd.__file__).parent / "assets" / "tinygeo" / "student")
-    return lambda image, limits: processor([image], **limits, return_tensors="np")["pixel_values"]
+    processor = AutoImageProcessor.from_pretrained(MODEL)
+    return lambda image, options: processor([image], **options, return_tensors="np")["pixel_values"]
 
 
 def stand_in_source(process: Callable[..., np.ndarray] | None, closed: Callable[[], object]) -> Any:
@@ -205,7 +207,7 @@ def stand_in_source(process: Callable[..., np.ndarray] | None, closed: Callable[
     class Source(VllmSource):
         def __init__(self) -> None:
             self._engine = Engine(process)
-            self._settings = OmegaConf.structured(Settings(model="stand-in"))
+            self._settings, self._model = OmegaConf.structured(Settings(model="stand-in")), str(MODEL)
             self._in_groups, self._max_samples, self.num_gpus = False, 2 * NUM_SLOTS, 0
             self.occupancy = Occupancy(NUM_SLOTS)
 
@@ -235,8 +237,8 @@ class Engine:
         (prompt,), (param,) = prompts, params
         images = []
         if self._process is not None:
-            limits = prompt["mm_processor_kwargs"]
-            images = [self._process(image, limits) for image in prompt["multi_modal_data"]["image"]]
+            options = prompt["mm_processor_kwargs"]
+            images = [self._process(image, options) for image in prompt["multi_modal_data"]["image"]]
         key, self._num_asked = str(self._num_asked), self._num_asked + 1
         self.held[key] = (param, images)
         self.most_running = max(self.most_running, len(self.held))

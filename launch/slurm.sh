@@ -2,6 +2,7 @@
 # Trains on the nodes of a Slurm allocation: starts Ray on them, trains, stops Ray. Call sbatch in this clone, which must
 # be on a file system that every node sees. Size and partition are sbatch's, hyperparameters are Hydra's:
 #   sbatch --nodes=1 --gpus-per-node=8 --time=24:00:00 launch/slurm.sh hardware=a100x8 student=2b teacher=32b
+#   VAOPD_RAY_START    further options of `ray start` on every node, such as --object-store-memory=100000000000
 #
 #SBATCH --job-name=vaopd
 #SBATCH --ntasks-per-node=1
@@ -10,7 +11,7 @@
 # Two minutes before the time limit this script is told, and tells the trainer; the same command resumes.
 #SBATCH --signal=B:TERM@120
 #
-# Nobody who wrote this had a Slurm cluster: tried with stand-ins for srun and scontrol only.
+# Tried on a Slurm of one node without GPUs (`make test-slurm`); nobody who wrote this had a GPU cluster.
 set -euo pipefail
 if [[ -z ${SLURM_JOB_ID:-} ]]; then
     echo "slurm.sh: not in a Slurm allocation; expected: sbatch --nodes=1 --gpus-per-node=8 launch/slurm.sh ..." >&2
@@ -24,8 +25,10 @@ HEAD=${NODES[0]}
 # Jobs that share a node get different ports.
 PORT=$((20000 + SLURM_JOB_ID % 10000))
 
-# Not a function: of a function in the background `$!` is a shell, and a signal would not reach srun.
-STEP=(srun --nodes=1 --ntasks=1 --overlap)
+# Not a function: of a function in the background `$!` is a shell, and the end of the script would not reach srun.
+# A step has all processors of its node, and no task is bound to one of them.
+STEP=(srun --nodes=1 --ntasks=1 --overlap --cpu-bind=none)
+read -ra RAY_START <<<"${VAOPD_RAY_START:-}"
 
 # On a node with GPUs, so that the GPU stack is what is set up.
 "${STEP[@]}" --nodelist="$HEAD" bash "$ROOT/launch/setup.sh"
@@ -38,10 +41,11 @@ export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 
 trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT
 # --block: Ray's processes live and end with the step, and the step with this script.
-"${STEP[@]}" --nodelist="$HEAD" "$BIN/ray" start --head --node-ip-address="$HEAD_IP" --port="$PORT" --block &
+"${STEP[@]}" --nodelist="$HEAD" "$BIN/ray" start --head --node-ip-address="$HEAD_IP" --port="$PORT" \
+    --dashboard-host=127.0.0.1 "${RAY_START[@]}" --block &
 head_step=$!
 for node in "${NODES[@]:1}"; do
-    "${STEP[@]}" --nodelist="$node" "$BIN/ray" start --address="$HEAD_IP:$PORT" --block &
+    "${STEP[@]}" --nodelist="$node" "$BIN/ray" start --address="$HEAD_IP:$PORT" "${RAY_START[@]}" --block &
 done
 export RAY_ADDRESS=$HEAD_IP:$PORT
 
@@ -58,9 +62,16 @@ until [[ $(alive_nodes 2>/dev/null) == "${#NODES[@]}" ]]; do
     sleep 5
 done
 
-"${STEP[@]}" --nodelist="$HEAD" "$BIN/vaopd" train "$@" &
+"${STEP[@]}" --nodelist="$HEAD" --job-name=vaopd-train "$BIN/vaopd" train "$@" &
 trainer=$!
-trap 'kill -TERM "$trainer" 2>/dev/null || true' TERM
+# By Slurm, to the tasks of that step: srun itself does not hand SIGTERM on but kills them.
+# shellcheck disable=SC2329  # called by the trap
+stop_trainer() {
+    local step
+    step=$(squeue --steps --noheader --job="$SLURM_JOB_ID" --format='%i %j' | awk '$2 == "vaopd-train" { print $1 }')
+    [[ -z $step ]] || scancel --signal=TERM "$step"
+}
+trap stop_trainer TERM
 # A trapped signal ends `wait` before the trainer has ended.
 while kill -0 "$trainer" 2>/dev/null; do wait "$trainer" && status=0 || status=$?; done
 exit "$status"

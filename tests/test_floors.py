@@ -25,7 +25,7 @@ FLOORS = (
     ("engine", "runs", "model_weights"),
     ("config",),
     ("data",),
-    ("stats", "answers", "images", "image_files", "parquet", "hub"),
+    ("stats", "answers", "images", "image_files", "image_sizes", "parquet", "hub", "limited_process"),
     ("algorithms",),
     ("provenance",),
     ("platform",),
@@ -58,6 +58,7 @@ HOMES = {
 EXCEPTIONS = {
     ("runs/export.py", "verl"): "verl's own merger of sharded checkpoints",
     ("runs/export.py", "transformers"): "the processor beside the exported weights",
+    ("image_sizes.py", "transformers"): "which sizes a model reads is in its image processor",
     ("commands/doctor.py", "verl"): "`vaopd doctor --imports` shows whether it can be imported",
     ("data/tinygeo", "transformers"): "the tiny models are Qwen3-VL",
     ("evaluation/sources/local_vllm.py", "vllm"): "responses of a local model",

@@ -12,10 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from verl_vaopd.commands.program import program, short
-from verl_vaopd.config.data_schema import DatasetConfig
-from verl_vaopd.data.files import default_root
 from verl_vaopd.data.generated import MODEL_BUILDERS
-from verl_vaopd.data.prepared import PREPARED
 from verl_vaopd.disk import told
 from verl_vaopd.platform import prepare_environment
 
@@ -28,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments[1:2] == ["build"] and arguments[0] in MODEL_BUILDERS:  # the builder has a parser of its own
         return _told(MODEL_BUILDERS[arguments[0]], arguments[2:])
-    if arguments[:1] == ["eval"]:  # so has the evaluation
-        return _told(evaluate, arguments[1:])
+    if arguments[:1] in (["eval"], ["prepare"]):  # so have these
+        return _told(evaluate if arguments[0] == "eval" else prepare, arguments[1:])
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
     if options.command in (train, collect, compare, two_stage, plan, doctor):
@@ -76,7 +73,7 @@ def show_options(options: argparse.Namespace) -> int:
 
 def collect(options: argparse.Namespace) -> int:
     """`vaopd collect`: verified responses of the teacher, for `method=cot_sft` and `method=offpolicy_kd`."""
-    from verl_vaopd.commands.prepare import require_data
+    from verl_vaopd.commands.data import require_data
     from verl_vaopd.config import compose, validate, with_default_groups
     from verl_vaopd.model_weights import fetch_models, hub_models, require_models
     from verl_vaopd.rollout.collect import collect as collect_responses
@@ -154,23 +151,11 @@ def evaluate(arguments: Sequence[str]) -> int:
     return run(list(arguments))
 
 
-def prepare_data_set(options: argparse.Namespace) -> int:
-    """`vaopd prepare NAME`: a public data set, as training reads it."""
-    from verl_vaopd.commands.prepare import prepare_data_set as run
-    from verl_vaopd.data.prepared.preparation import Request
+def prepare(arguments: Sequence[str]) -> int:
+    """`vaopd prepare`: public data sets and checks of data; its options are its own."""
+    from verl_vaopd.commands.prepare import main as run
 
-    names = [cls.hub_id for cls in dict.fromkeys(PREPARED[options.name].values())]
-    sources = dict(zip(names, (options.source, getattr(options, "held_out_source", None)), strict=False))
-    run(Request(options.name, options.seed, sources, options.partial), options.out)
-    return 0
-
-
-def prepare_check(options: argparse.Namespace) -> int:
-    """`vaopd prepare check`: every row of the files in a directory, as a training would check them."""
-    from verl_vaopd.commands.prepare import check
-
-    check(options.rows)
-    return 0
+    return run(list(arguments))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -227,7 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--imports", action="store_true", help="also import verl and vLLM and check the registration")
     command.set_defaults(command=doctor)
 
-    _add_prepare(commands)
+    commands.add_parser("prepare", help="data sets as training reads them; `vaopd prepare --help` shows how")
     commands.add_parser("eval", help="benchmarks, tables, comparisons; `vaopd eval --help` shows how")
 
     for name in MODEL_BUILDERS:
@@ -245,24 +230,6 @@ def _add_plan(commands: Any) -> None:
     command.add_argument("--run", type=Path, metavar="RUN", help="use what this run of the same job has measured")
     command.add_argument("--json", action="store_true", help="all numbers, in bytes and seconds")
     command.set_defaults(command=plan)
-
-
-def _add_prepare(commands: Any) -> None:
-    prepare = commands.add_parser("prepare", help="data sets as training reads them")
-    of_prepare = prepare.add_subparsers(required=True, metavar="COMMAND")
-    for name, splits in PREPARED.items():
-        command = of_prepare.add_parser(name, help=f"make {', '.join(splits)} of the public data set; resumable")
-        for option, cls in zip(("--source", "--held-out-source"), dict.fromkeys(splits.values()), strict=False):
-            text = f"hub id or directory of {cls.__name__} (default: {cls.hub_id})"
-            command.add_argument(option, default=cls.hub_id, metavar="ID|DIR", help=text)
-        out, seed = default_root(name), DatasetConfig.seed
-        command.add_argument("--out", type=Path, default=out, metavar="DIR", help=f"default: {out}")
-        command.add_argument("--seed", type=int, default=seed, metavar="N", help=f"draws held-out problems: {seed}")
-        command.add_argument("--partial", action="store_true", help="go on although problems are missing in the source")
-        command.set_defaults(command=prepare_data_set, name=name)
-    command = of_prepare.add_parser("check", help="check every row of the parquet files in a directory")
-    command.add_argument("--rows", type=Path, required=True, metavar="DIR", help="with train.parquet, ...")
-    command.set_defaults(command=prepare_check)
 
 
 if __name__ == "__main__":

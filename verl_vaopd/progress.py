@@ -17,7 +17,7 @@ class Bar(tqdm):
 
     monitor_interval = 0
 
-    def __init__(self, what: str, total: int, unit: str, scaled: bool = False) -> None:
+    def __init__(self, what: str, total: int | None, unit: str, scaled: bool = False) -> None:
         interval = 0.1 if sys.stderr.isatty() else 30.0
         super().__init__(
             total=total,

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 
 import verl_vaopd.config
 from verl_vaopd import cli
+from verl_vaopd.commands import data as data_command
 from verl_vaopd.commands import supervisor
 from verl_vaopd.commands import train as train_command
 from verl_vaopd.config import ConfigError, Problem
@@ -188,7 +189,7 @@ def test_rows_that_cannot_be_used_leave_no_directory(train, tmp_path, monkeypatc
     def require_rows(cfg):
         raise ValueError("data files: 3 rows or files cannot be used")
 
-    monkeypatch.setattr(train_command, "require_rows", require_rows)
+    monkeypatch.setattr(data_command, "require_rows", require_rows)
     code, output = train(CHILD)
     assert code == 2 and output.err == "vaopd: data files: 3 rows or files cannot be used\n"
     assert not (tmp_path / "runs").exists()

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from tests.config.conftest import CPU, PAPER
 from verl_vaopd.config import ConfigError, compose, composition, recipes_dir
 from verl_vaopd.config.errors import closest_keys
+from verl_vaopd.image_sizes import DO_NOT_RESIZE
 
 
 def message(*overrides: str, recipes: list[str] = CPU) -> str:
@@ -233,7 +234,8 @@ def test_composing_and_validating_import_nothing_heavy():
     assert result.stdout.strip() == "[]"
 
 
-def test_limits_of_pixels_reach_the_reader_and_the_processors():
-    cfg = compose([*CPU, "dataset.min_pixels=1024", "dataset.prompt_suffix=' Why?'"])
-    assert cfg.data.mm_processor_kwargs == {"min_pixels": 1024}
-    assert cfg.data.rows == {"prompt_suffix": " Why?", "min_pixels": 1024, "max_pixels": None}
+def test_the_reader_alone_resizes_images():
+    cfg = compose([*CPU, "student.path=S", "dataset.min_pixels=1024", "dataset.prompt_suffix=' Why?'"])
+    assert cfg.data.mm_processor_kwargs == DO_NOT_RESIZE
+    expected = {"prompt_suffix": " Why?", "min_pixels": 1024, "max_pixels": None, "student": "S"}
+    assert {name: cfg.data.rows[name] for name in expected} == expected

@@ -86,6 +86,7 @@ WRONG = [
     [f"{K}.actor.ppo_max_token_len_per_gpu=100"],
     [f"{K}.actor.optim.lr=0"],
     [f"{K}.rollout.max_model_len=100"],
+    [f"{K}.rollout.checkpoint_engine.update_weights_bucket_megabytes=0"],
     [f"{K}.rollout.n=0"],
     [f"{K}.rollout.temperature=-1"],
     [f"{K}.rollout.top_p=0"],

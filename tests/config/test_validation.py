@@ -193,6 +193,12 @@ class TestNumberOfGpus:
         assert problems(PAPER, {"trainer.nnodes": 4}, no_gpus) == []
         (problem,) = problems(CPU, {})
         assert "fix:      ray_kwargs.ray_init.num_cpus=null ray_kwargs.ray_init.num_gpus=null" in problem
+        assert problems(CPU, {"ray_kwargs.ray_init.address": "local"}) == []  # one of its own all the same
+
+    def test_a_dashboard_is_no_cluster_to_join(self, problems, monkeypatch):
+        monkeypatch.setenv("RAY_ADDRESS", "http://10.0.0.1:8265")  # as launch/ray_job.sh takes it
+        (problem,) = problems(PAPER, {}, no_gpus)
+        assert "got:      http://10.0.0.1:8265, by RAY_ADDRESS" in problem and "launch/ray_job.sh" in problem
 
 
 class TestDataFiles:

@@ -16,6 +16,7 @@ import pytest
 from tests.data.published_sets import hub_geometry3k, picture, released_geometry3k, virl39k
 from verl_vaopd.data.checking import check_files
 from verl_vaopd.data.prepared import preparation
+from verl_vaopd.data.prepared.parts import PART
 from verl_vaopd.data.prepared.preparation import Request, prepare
 
 GEO3K, VIRL39K = "hiyouga/geometry3k", "TIGER-Lab/ViRL39K"
@@ -183,7 +184,7 @@ def test_refused_before_anything_is_written(tmp_path: Path) -> None:
 
 
 def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path) -> None:
-    source = hub_geometry3k(tmp_path / "source", {"train": 1000, "validation": 1, "test": 1})
+    source = hub_geometry3k(tmp_path / "source", {"train": 2000, "validation": 1, "test": 1})
     command = [sys.executable, "-m", "verl_vaopd.cli", "prepare", "geo3k", "--source", str(source), "--partial"]
     parts = tmp_path / ".out.preparing"
     process = subprocess.Popen([*command, "--out", str(tmp_path / "out")], start_new_session=True)
@@ -193,13 +194,14 @@ def test_a_killed_preparation_goes_on_where_it_was(tmp_path: Path) -> None:
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     there = sorted(parts.glob("train-*.parquet"))
-    assert 3 <= len(there) < 16
+    assert 3 <= len(there) < 32
     assert not (tmp_path / "out").exists()
     # A part that is there is taken as it is, which shows here.
     part = pq.read_table(there[0])
     pq.write_table(part.slice(1), there[0])
     manifest, _ = prepare(geo3k(source), tmp_path / "out")
-    assert manifest["splits"]["train"]["ids"] == [f"train-{number}" for number in range(1, 1000)]
+    lost = PART * int(there[0].stem.removeprefix("train-"))
+    assert manifest["splits"]["train"]["ids"] == [f"train-{number}" for number in range(2000) if number != lost]
     assert not parts.exists()
 
 

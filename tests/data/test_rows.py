@@ -147,6 +147,7 @@ BAD: list[tuple[dict, str, str]] = [
     # what is right
     (raw(data_source=None), "data_source", "no rule says what is right"),
     (raw(data_source="my data"), "data_source", "exact_match"),
+    (raw(reward_model={"ground_truth": "\\frac{1}{2"}), "reward_model.ground_truth", "close its braces"),
     (raw(data_source=["exact_match"]), "data_source", "no rule"),
     (raw(reward_model=None), "reward_model", "no ground truth"),
     (raw(reward_model="42"), "reward_model", "no ground truth"),

@@ -78,7 +78,8 @@ def test_passes_of_a_step(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     trainer.preflight = SimpleNamespace(
         of_scores=lambda *_: passes.append("of_scores"), after_update=lambda: passes.append("after_update")
     )
-    trainer.agent_loop_manager = SimpleNamespace(take_failures=Counter)  # 1 of 4 arrives, as if 3 were not stored
+    # 1 of 4 arrives, as if 3 were not stored.
+    trainer.agent_loop_manager = SimpleNamespace(take_failures=Counter, take_unscored=Counter)
     for name in (*OURS, *VERLS):
         # Refuses a name that the trainer does not have.
         monkeypatch.setattr(trainer, name, lambda *_, _name=name, **__: passes.append(_name) or BATCH)
@@ -99,6 +100,18 @@ def test_a_step_of_which_too_many_rollouts_fail_ends_the_run(tmp_path: Path) -> 
             trainer._require_few_failures(["row"] * 28, num_prompts=8)
     warned = "step 1: 1 of 32 rollouts failed, 1 of them by ValueError: no rule"
     assert [event["text"] for event in events.read(tmp_path / "events.jsonl")] == [warned]
+
+
+def test_answers_that_could_not_be_scored_are_counted_and_told(tmp_path: Path) -> None:
+    trainer = trainer_of("grpo")
+    unscored = [Counter({"it took more than 5 s": 2, "it took more than 1024 MB": 1}), Counter()]
+    trainer.agent_loop_manager = SimpleNamespace(take_unscored=lambda: unscored.pop(0))
+    with EventLog(tmp_path / "events.jsonl") as trainer.events:
+        for number in (3, 0):
+            trainer._count_unscored()
+            assert trainer.num_unscored_rewards == number
+    (event,) = events.read(tmp_path / "events.jsonl")
+    assert event["text"].startswith("step 1: 3 answers could not be scored and count as wrong; of 2 of them: it took")
 
 
 def test_what_was_measured_is_reported_though_later_passes_overwrite_it(monkeypatch: pytest.MonkeyPatch) -> None:

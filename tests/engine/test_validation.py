@@ -47,6 +47,7 @@ class Workplace:
     def __init__(self, monkeypatch: pytest.MonkeyPatch):
         self.calls: list[Any] = []
         self.failed = {(len(SPLITS) - 1, 1)}
+        self.unscored: Counter[str] = Counter()
         self.queue: dict[str, dict[str, Any]] = {}
         monkeypatch.setattr(tq, "kv_batch_put", lambda keys, partition_id, tags: self.calls.append("ask"))
         monkeypatch.setattr(tq, "kv_batch_get", self.get)
@@ -92,6 +93,9 @@ class Workplace:
 
     def take_failures(self) -> Counter[str]:
         return Counter({"ValueError: no such rule": 1})
+
+    def take_unscored(self) -> Counter[str]:
+        return self.unscored
 
     def score(self, request: KVBatchMeta) -> None:
         self.calls.append(("score", len(request), *(name for name, asked in request.extra_info.items() if asked)))
@@ -191,6 +195,9 @@ def test_failures_are_told_and_too_many_end_the_run(workplace: Workplace) -> Non
     found = validation_of(workplace, Objective()).run(4)
     told = "validation at step 4: 1 of 6 rollouts failed, 1 of them by ValueError: no such rule"
     assert found.failures == [told]
+    workplace.unscored["it took more than 5 s"] = 1
+    failed, unscored = validation_of(workplace, Objective()).run(4).failures
+    assert failed == told and unscored.startswith("validation at step 4: 1 answers could not be scored")
     strict = validation_of(workplace, Objective())
     strict.config.run.max_dropped_frac = 0.1
     with pytest.raises(RuntimeError, match=f"{told}; expected at most 10 %"):

@@ -14,10 +14,13 @@ from verl_vaopd.evaluation.settings import Settings
 from verl_vaopd.evaluation.sources import local_vllm
 from verl_vaopd.evaluation.sources.local_vllm import cpu_recipe_options, pixel_limits
 from verl_vaopd.evaluation.sources.source import Request
+from verl_vaopd.image_sizes import DO_NOT_RESIZE
+from verl_vaopd.platform import activate
 
 
 @pytest.fixture
 def make_source():
+    activate()  # an image processor is loaded
     return lambda in_groups: StandInSource(Engine(), in_groups)
 
 
@@ -103,11 +106,11 @@ def test_large_images_wait_until_there_is_room(make_source, image_part, monkeypa
     assert source._engine.most_running == 1  # one is always let in
     prompt, _ = source._engine.asked[0]
     assert prompt["prompt"] == "user<IMAGE><text>"
-    assert [image.size for image in prompt["multi_modal_data"]["image"]] == [(1000, 500)]
-    assert prompt["mm_processor_kwargs"] == {"min_pixels": 262_144, "max_pixels": 4_194_304}
+    assert [image.size for image in prompt["multi_modal_data"]["image"]] == [(992, 496)]
+    assert prompt["mm_processor_kwargs"] == DO_NOT_RESIZE
 
 
-@pytest.mark.parametrize(("least", "most", "num_running"), [(700_000, None, 1), (None, 400_000, 3), (None, None, 2)])
+@pytest.mark.parametrize(("least", "most", "num_running"), [(700_000, None, 1), (None, 400_000, 3), (None, None, 3)])
 def test_an_image_counts_as_large_as_it_is_processed(make_source, image_part, monkeypatch, least, most, num_running):
     monkeypatch.setattr(local_vllm, "_PIXELS_IN_ENGINE", 1_200_000)
     source = make_source(in_groups=False)

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 from omegaconf import OmegaConf
 
+from verl_vaopd.config.paths import ASSETS_DIR
 from verl_vaopd.evaluation.settings import Settings
 from verl_vaopd.evaluation.sources.local_vllm import VllmSource
 from verl_vaopd.evaluation.sources.occupancy import Occupancy
@@ -70,6 +71,7 @@ class StandInSource(VllmSource):
     def __init__(self, engine: Engine, in_groups: bool, max_samples: int = 6) -> None:
         self._engine = engine
         self._settings = OmegaConf.structured(Settings(model="m"))
+        self._model = str(ASSETS_DIR / "tinygeo" / "student")
         self._in_groups, self._max_samples = in_groups, max_samples
         self.num_gpus, self.occupancy = 0, Occupancy(max_samples)
 

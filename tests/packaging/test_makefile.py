@@ -41,6 +41,14 @@ def test_the_gpu_lock_is_tried_after_set_up_and_in_an_environment_of_its_own():
     assert re.findall(r"(?:--python|exec) \"?(\S+?)/bin/python", script) == [".venv", *3 * ["$ENVIRONMENT"]]
 
 
+def test_clusters_are_tried_by_their_scripts_which_are_linted():
+    scripts = {"test-cluster": "tests/cluster/two_nodes.sh", "test-slurm": "tests/cluster/slurm.sh"}
+    (lint,) = (line for line in commands("lint") if "shellcheck" in line)
+    for target, script in scripts.items():
+        assert commands(target) == [f"bash {script}"]
+        assert script in lint.split()
+
+
 def test_ci_runs_make_test_from_any_directory(tmp_path):
     (tmp_path / "clone/.ci").mkdir(parents=True)
     shutil.copy(ROOT / ".ci/run", tmp_path / "clone/.ci/run")

@@ -1,6 +1,7 @@
 """The CPU platform is requested, complete, and says why when verl does not run with it."""
 
 import importlib.metadata
+import json
 import os
 import subprocess
 import sys
@@ -11,6 +12,7 @@ import torch
 
 from verl_vaopd.platform import (
     cpu_environment,
+    forwarded_environment,
     is_cpu,
     prepare_environment,
     registration,
@@ -156,3 +158,37 @@ def test_a_persons_own_sampler_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VLLM_USE_FLASHINFER_SAMPLER", "1")
     prepare_environment()
     assert os.environ["VLLM_USE_FLASHINFER_SAMPLER"] == worker_environment()["VLLM_USE_FLASHINFER_SAMPLER"] == "1"
+
+
+CANARY = "canary-4f1d"
+FORWARDED = {
+    "https_proxy": f"http://person:{CANARY}@proxy:3128",
+    "HF_TOKEN": CANARY,
+    "HUGGING_FACE_HUB_TOKEN": CANARY,
+    "WANDB_API_KEY": CANARY,
+    "http_proxy": "http://proxy:3128",
+    "NO_PROXY": "10.0.0.0/8,localhost",
+    "HF_HOME": "/shared/hub",
+    "HF_ENDPOINT": "https://hub.example",
+    "HF_HUB_OFFLINE": "0",
+    "HF_TOKEN_PATH": "/shared/token",
+    "WANDB_MODE": "offline",
+    "WANDB_PROJECT": "mine",
+}
+OTHERS = {"AWS_SECRET_ACCESS_KEY": CANARY, "MY_HF_TOKEN": CANARY, "PASSWORD": CANARY, "RAY_AUTH_TOKEN": CANARY}
+
+
+def test_what_reaches_network_hub_and_wandb_is_forwarded_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", FORWARDED | OTHERS)
+    assert forwarded_environment() == FORWARDED
+    assert CANARY not in str(worker_environment())
+
+
+def test_a_ray_job_is_sent_no_secret_and_told_which_ones() -> None:
+    command = [sys.executable, "-m", "verl_vaopd.platform.job_environment"]
+    environment = {"PATH": os.defpath, **FORWARDED, **OTHERS}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert CANARY not in done.stdout + done.stderr
+    sent = json.loads(done.stdout)
+    assert sent["env_vars"] == {name: value for name, value in FORWARDED.items() if CANARY not in value}
+    assert "not sent: HF_TOKEN, HUGGING_FACE_HUB_TOKEN, WANDB_API_KEY, https_proxy," in done.stderr

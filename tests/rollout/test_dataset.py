@@ -20,6 +20,7 @@ from verl_vaopd.platform import activate
 activate()
 from verl_vaopd.config import compose  # noqa: E402
 from verl_vaopd.config.checks.dataset import require_enough_rows  # noqa: E402
+from verl_vaopd.config.paths import ASSETS_DIR  # noqa: E402
 from verl_vaopd.data.checking import check_files  # noqa: E402
 from verl_vaopd.data.generated import GENERATED  # noqa: E402
 from verl_vaopd.rollout import row_check  # noqa: E402
@@ -28,7 +29,13 @@ from verl_vaopd.rollout.dataset import PromptDataset, RowFile  # noqa: E402
 PICTURE = Image.fromarray(np.random.default_rng(0).integers(0, 256, (60, 96, 3), dtype=np.uint8))
 CONFIG = OmegaConf.create(
     {
-        "rows": {"prompt_suffix": " Why?", "min_pixels": None, "max_pixels": None, "left_out": None},
+        "rows": {
+            "prompt_suffix": " Why?",
+            "min_pixels": None,
+            "max_pixels": None,
+            "left_out": None,
+            "student": str(ASSETS_DIR / "tinygeo" / "student"),
+        },
         "shuffle": True,
         "seed": 0,
     }
@@ -74,7 +81,8 @@ def test_a_prompt_has_what_agent_loops_take_and_nothing_else(folder: Path) -> No
         *("raw_prompt", "data_source", "reward_model", "extra_info"),
         *("index", "split", "dummy_tensor"),
     }
-    assert (prompt["index"], prompt["split"], prompt["reward_model"]) == ("4", "train", {"ground_truth": "4"})
+    assert (prompt["index"], prompt["split"]) == ("4", "train")
+    assert prompt["reward_model"] == {"ground_truth": "4", "question": "<image>What is 4?"}
     (message,) = prompt["raw_prompt"]
     assert [part["type"] for part in message["content"]] == ["image", "text"]
     assert message["content"][1]["text"] == "What is 4? Why?"

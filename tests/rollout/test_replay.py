@@ -17,7 +17,9 @@ from omegaconf import DictConfig
 from PIL import Image
 
 from verl_vaopd.config import compose
+from verl_vaopd.data.scoring import Verifier
 from verl_vaopd.data.stored import Collection, StoredPrompt
+from verl_vaopd.limited_process import Limits
 from verl_vaopd.platform import activate
 
 NUM_PROMPTS = 6
@@ -125,15 +127,17 @@ def verify(training_prompts: Any) -> Any:
     """Verdict on a text that answers the first prompt, followed by further ids."""
     from verl_vaopd.rollout.collect import verify as judge
 
+    verifier = Verifier(Limits())
     prompt, tokenizer = training_prompts.build([0])[0], training_prompts.tokenizer
 
     def verdict(text: str, *more: int, finish_reason: str = "stop") -> Any:
         ids = [*tokenizer(text)["input_ids"], *more]
-        return judge(SimpleNamespace(token_ids=ids, finish_reason=finish_reason), prompt, tokenizer)
+        return judge(SimpleNamespace(token_ids=ids, finish_reason=finish_reason), prompt, tokenizer, verifier)
 
     verdict.truth = prompt.verification["ground_truth"]
     verdict.tokenizer = tokenizer
-    return verdict
+    yield verdict
+    verifier.close()
 
 
 def test_a_right_answer_that_ends_is_usable(verify: Any) -> None:

@@ -26,7 +26,13 @@ def make_config(root, **changes):
             "dataset": {"name": "mine"},
             "data": {"train_files": "data/train.parquet", "val_files": ["data/validation.parquet"]},
             "vaopd": {"high_frac": 0.2},
-            "trainer": {"default_local_dir": "${run.dir}/checkpoints", "experiment_name": "${run.name}"},
+            "ray_kwargs": {"ray_init": {"address": None}},
+            "trainer": {
+                "default_local_dir": "${run.dir}/checkpoints",
+                "experiment_name": "${run.name}",
+                "n_gpus_per_node": 2,
+                "nnodes": 1,
+            },
         }
     )
     for key, value in changes.items():
@@ -59,7 +65,7 @@ def cfg(tmp_path, monkeypatch):
 def test_the_name_says_recipes_seed_and_a_hash(cfg, tmp_path):
     path = run_dir.choose(cfg)
     assert path.parent == tmp_path
-    assert path.name == f"vaopd-tiny-8b-mine-s3-{run_dir.fingerprint(cfg)[:8]}"
+    assert path.name == f"vaopd-tiny-8b-mine-s3-{run_dir.fingerprint(cfg, ranks=False)[:8]}"
     assert not path.exists()
 
 
@@ -68,7 +74,16 @@ def test_what_changes_the_result_changes_the_hash(cfg, tmp_path, change):
     assert run_dir.fingerprint(make_config(tmp_path, **change)) != run_dir.fingerprint(cfg)
 
 
-@pytest.mark.parametrize("change", [{"run__root": "/elsewhere"}, {"run__name": "mine"}, {"preflight__waive": ["x"]}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run__root": "/elsewhere"},
+        {"run__name": "mine"},
+        {"run__changed_data": True},
+        {"preflight__waive": ["x"]},
+        {"ray_kwargs__ray_init__address": "10.0.0.1:6379"},
+    ],
+)
 def test_where_it_runs_does_not_change_the_hash(cfg, tmp_path, change):
     assert run_dir.fingerprint(make_config(tmp_path, **change)) == run_dir.fingerprint(cfg)
 
@@ -111,6 +126,24 @@ def test_a_name_of_ones_own_resumes_its_configuration_and_refuses_another(cfg, t
     assert prepare(make_config(tmp_path, run__name="mine")).resumes  # the refusal held no lock
 
 
+@pytest.mark.parametrize("name", [None, "mine"])
+@pytest.mark.parametrize(("before", "after"), [({}, {"n_gpus_per_node": 1}), ({"nnodes": 1}, {"nnodes": 2})])
+def test_another_number_of_ranks_is_refused_with_the_way_to_go_on(cfg, tmp_path, name, before, after):
+    """verl's checkpoints have a file per rank. The command finds its run, whose name says nothing of ranks."""
+
+    def on(ranks):
+        return make_config(tmp_path, run__name=name, **{f"trainer__{key}": value for key, value in ranks.items()})
+
+    first = prepare(on(before))
+    key, value = next(iter(after.items()))
+    with pytest.raises(ValueError, match=rf"trainer\.{key}: \d there, {value} now") as error:
+        prepare(on(after))
+    way = f"`vaopd export {first.path} --checkpoint last --dtype float32`"
+    assert way in str(error.value) and "student.path" in str(error.value)
+    assert prepare(on(before)).resumes  # the refusal held no lock, and changed nothing
+    assert not prepare(make_config(tmp_path, run__name=name, run__fresh=True, **{f"trainer__{key}": value})).resumes
+
+
 def test_a_run_moved_to_another_root_is_resumed_there(cfg, tmp_path):
     first = prepare(cfg)
     (tmp_path / "moved").mkdir()
@@ -129,7 +162,8 @@ def test_the_directory_holds_the_resolved_configuration_and_what_ran(cfg):
     path = prepare(cfg).path
     stored = OmegaConf.to_container(OmegaConf.load(path / "config.yaml"), resolve=False)
     assert stored["run"]["dir"] == str(path)
-    assert stored["trainer"] == {"default_local_dir": f"{path}/checkpoints", "experiment_name": path.name}
+    assert stored["trainer"]["default_local_dir"] == f"{path}/checkpoints"
+    assert stored["trainer"]["experiment_name"] == path.name
     assert (path / "overrides.txt").read_text() == "vaopd.high_frac=0.2\n"
     versions = json.loads((path / "versions.json").read_text())
     assert versions["seed"] == 3

@@ -135,7 +135,13 @@ def test_unequal_shapes_are_refused(name):
         some_rollouts(torch.ones(2, 4), ["a", "b"], **{name: torch.rand(2, 5)})
 
 
-COUNTS = {"num_dropped_prompts": 2, "num_dropped_rollouts": 5, "num_filtered_prompts": 3, "num_padding_rows": 1}
+COUNTS = {
+    "num_dropped_prompts": 2,
+    "num_dropped_rollouts": 5,
+    "num_unscored_rewards": 4,
+    "num_filtered_prompts": 3,
+    "num_padding_rows": 1,
+}
 
 
 def _rollouts(**changes):
@@ -165,6 +171,7 @@ def test_rollout_metrics_by_hand():
             "vaopd/num_rollouts": 3.0,
             "vaopd/num_dropped_prompts": 2.0,
             "vaopd/num_dropped_rollouts": 5.0,
+            "vaopd/num_unscored_rewards": 4.0,
             "vaopd/num_filtered_prompts": 3.0,
             "vaopd/num_padding_rows": 1.0,
         }

@@ -36,6 +36,7 @@ def metrics_of_a_vaopd_step() -> dict[str, float]:
         worker_metrics={**MEASURED_BY_VERL, **{f"actor/{name}": value for name, value in MEMORY.items()}},
         num_expected_prompts=3,
         num_dropped_rollouts=0,
+        num_unscored_rewards=0,
         num_filtered_prompts=0,
         num_padding_rows=0,
     )

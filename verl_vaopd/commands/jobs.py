@@ -12,7 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from verl_vaopd.commands.prepare import require_data
+from verl_vaopd.commands.data import require_data
 from verl_vaopd.model_weights import hub_models, require_models
 from verl_vaopd.runs import run_dir
 from verl_vaopd.runs.run_dir import VERSIONS

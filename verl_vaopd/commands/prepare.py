@@ -1,69 +1,75 @@
-"""`vaopd prepare`: data sets as training reads them."""
+"""`vaopd prepare`: brings public data sets into the form that training reads, and checks data.
 
-from __future__ import annotations
+vaopd prepare geo3k --source DIR
+vaopd prepare check DIR --data datasets --drop
+"""
 
-import shlex
+import argparse
 from pathlib import Path
 
-from omegaconf import DictConfig
-
-from verl_vaopd.commands.program import program, short
-from verl_vaopd.config import validate
-from verl_vaopd.config.checks.dataset import require_enough_rows
+from verl_vaopd.commands.data import check_rows, prepare_data_set
+from verl_vaopd.commands.leaks import check
 from verl_vaopd.config.data_schema import DatasetConfig
-from verl_vaopd.data.checking import check_files
-from verl_vaopd.data.files import default_root, is_to_be_prepared, train_files
-from verl_vaopd.data.prepared.preparation import Request, prepare
-from verl_vaopd.rollout.row_check import left_out_rows, require_rows
+from verl_vaopd.data.files import default_root
+from verl_vaopd.data.prepared import PREPARED
+from verl_vaopd.data.prepared.preparation import Request
 
 
-def prepare_data_set(request: Request, out: Path) -> None:
-    """`vaopd prepare NAME`: a public data set; prints what became of its problems. Raises as preparation.prepare."""
-    manifest, is_new = prepare(request, out)
-    print(f"{request.name} {'prepared' if is_new else 'is there already'} in {short(out.expanduser().absolute())}")
-    for source in manifest["sources"]:
-        print(f"  from {source['hub_id']} ({source['kind']} {source['place']}), licence: {source['licence']}")
-    for split, counts in manifest["splits"].items():
-        not_drawn = f", {counts['not_drawn']} not drawn" if counts["not_drawn"] else ""
-        print(f"  {split:10}  {counts['kept']} of {counts['there']} problems{not_drawn}")
-        for reason, count in sorted(counts["dropped"].items(), key=lambda item: -item[1]):
-            print(f"              dropped {count} x {reason}")
-    if manifest["dropped"]:
-        print("  what was dropped is listed in manifest.json")
-    root = "" if out == default_root(request.name) else f" dataset.root={shlex.quote(str(out))}"
-    print(f"next  {program()} train dataset={request.name}{root}")
+def main(argv: list[str]) -> int:
+    """Run one subcommand; returns its exit code. Raises ValueError for a user's mistake."""
+    options = _parser().parse_args(argv)
+    code: int = options.command(options)
+    return code
 
 
-def require_data(cfg: DictConfig) -> None:
-    """The configuration's data are there, or are prepared if they are public ones; and every row can be used.
-
-    Args:
-        cfg: composed and validated.
-    Raises:
-        ValueError: data that cannot be had, or used.
-    """
-    if any(is_to_be_prepared(cfg, file) for file in train_files(cfg)):
-        prepare_data_set(Request(cfg.dataset.name, seed=cfg.dataset.seed), Path(cfg.dataset.root))
-        validate(cfg)
-    require_rows(cfg)
-    left_out = left_out_rows(cfg)
-    for file, rows in left_out.items():
-        print(f"left out: {len(rows)} rows of {short(file)}, of more than {cfg.data.max_prompt_length} tokens")
-    require_enough_rows(cfg, left_out)
+def _prepare(options: argparse.Namespace) -> int:
+    names = [cls.hub_id for cls in dict.fromkeys(PREPARED[options.name].values())]
+    sources = dict(zip(names, (options.source, getattr(options, "held_out_source", None)), strict=False))
+    prepare_data_set(Request(options.name, options.seed, sources, options.partial), options.out)
+    return 0
 
 
-def check(directory: Path) -> None:
-    """`vaopd prepare check`: every row of every parquet file in a directory; prints what is there.
+def _check(options: argparse.Namespace) -> int:
+    if options.rows is None:
+        return check(options)
+    if options.against or options.data or options.drop or options.json:
+        raise ValueError("--rows: got it with an option about leaks, expected it alone; leave out --rows before DIR")
+    check_rows(options.rows)
+    return 0
 
-    Raises:
-        ValueError: no such file, or rows that cannot be used, the first of them listed.
-    """
-    files = sorted(directory.expanduser().glob("*.parquet"))
-    if not files:
-        raise ValueError(f"--rows: got {directory}, expected a directory with parquet files such as train.parquet")
-    checked = check_files(files, DatasetConfig.prompt_suffix)
-    checked.raise_if_bad()
-    width = max(len(short(file)) for file in files)
-    for file, num_rows in checked.num_rows.items():
-        print(f"{short(file):{width}}  {num_rows} rows, {checked.num_images[file]} images: in order")
-    print("How many tokens a prompt has depends on the student: `vaopd train` checks that before it starts.")
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="vaopd prepare", description="Data sets as training reads them (docs/data.md)."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, splits in PREPARED.items():
+        command = commands.add_parser(name, help=f"make {', '.join(splits)} of the public data set; resumable")
+        for option, cls in zip(("--source", "--held-out-source"), dict.fromkeys(splits.values()), strict=False):
+            text = f"hub id or directory of {cls.__name__} (default: {cls.hub_id})"
+            command.add_argument(option, default=cls.hub_id, metavar="ID|DIR", help=text)
+        out, seed = default_root(name), DatasetConfig.seed
+        command.add_argument("--out", type=Path, default=out, metavar="DIR", help=f"default: {out}")
+        command.add_argument("--seed", type=int, default=seed, metavar="N", help=f"draws held-out problems: {seed}")
+        command.add_argument("--partial", action="store_true", help="go on although problems are missing in the source")
+        command.set_defaults(command=_prepare, name=name)
+    command = commands.add_parser(
+        "check",
+        help="check every row of a directory's parquet files, and find training rows in the other files and benchmarks",
+        epilog="Exit code: 0 where nothing leaks, 1 where something does, 2 where rows or arguments cannot be used.",
+    )
+    which = command.add_mutually_exclusive_group(required=True)
+    which.add_argument("directory", nargs="?", type=Path, metavar="DIR", help="with train.parquet, validation.parquet")
+    which.add_argument("--rows", type=Path, metavar="DIR", help="check its rows alone")
+    command.add_argument(
+        "--against",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="compare with a benchmark as it is published: mathvista=FILE; may be given several times",
+    )
+    command.add_argument("--data", type=Path, metavar="DIR", help="compare with all benchmarks in a directory")
+    command.add_argument("--drop", action="store_true", help="take the rows that leak out of train.parquet")
+    command.add_argument("--json", type=Path, metavar="FILE", help="write all matches")
+    command.set_defaults(command=_check)
+    return parser

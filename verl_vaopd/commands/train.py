@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from verl_vaopd.commands import report, supervisor
 from verl_vaopd.commands.checks import record
 from verl_vaopd.commands.console import Console
-from verl_vaopd.commands.prepare import require_data
+from verl_vaopd.commands.data import require_data
 from verl_vaopd.commands.program import program, short
 from verl_vaopd.commands.room import require_room_for
 from verl_vaopd.config import cautions, compose, validate, with_default_groups

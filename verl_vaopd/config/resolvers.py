@@ -24,12 +24,6 @@ def needs_visual_advantage(cfg: DictConfig) -> bool:
     return cfg.loss.divergence is not None and weighting_from(cfg).needs_visual_advantage
 
 
-def pixel_limits(cfg: DictConfig) -> dict[str, int]:
-    """Arguments of the model's image processor: the data set's limits, without those that are null."""
-    limits = {name: cfg.dataset[name] for name in ("min_pixels", "max_pixels")}
-    return {name: value for name, value in limits.items() if value is not None}
-
-
 def left_out_file(cfg: DictConfig) -> str | None:
     """Which rows a run leaves out, by file; null where none may be left out, or there is no run yet."""
     if cfg.dataset.overlong != "drop" or OmegaConf.is_missing(cfg.run, "dir"):
@@ -45,7 +39,6 @@ def register_resolvers() -> None:
     - `${vaopd_sum:1,2}`, `${vaopd_product:1,2}`: the sum, the product.
     - `${vaopd_needs_visual_advantage:}`: see needs_visual_advantage.
     - `${vaopd_left_out:}`: see left_out_file.
-    - `${vaopd_pixel_limits:}`: see pixel_limits.
     - `${vaopd_requested_gpus:}`: see requested_gpus.
     - `${vaopd_split_files:ROOT,SPLITS}`: ROOT/SPLIT.parquet of every split of a list.
     - `${vaopd_trackers:file,tensorboard}`: these trackers of verl's, and wandb if the switch `wandb` is on.
@@ -58,7 +51,6 @@ def register_resolvers() -> None:
         "vaopd_split_files": lambda root, splits: OmegaConf.create([f"{root}/{split}.parquet" for split in splits]),
         "vaopd_needs_visual_advantage": lambda *, _root_: needs_visual_advantage(_root_),
         "vaopd_left_out": lambda *, _root_: left_out_file(_root_),
-        "vaopd_pixel_limits": lambda *, _root_: OmegaConf.create(pixel_limits(_root_)),
         "vaopd_requested_gpus": lambda *, _root_: requested_gpus(_root_),
         "vaopd_trackers": lambda *names, _root_: OmegaConf.create([*names, *(["wandb"] if _root_.wandb else [])]),
     }

@@ -18,6 +18,7 @@ from verl_vaopd.algorithms.options import Option, option, options_of
 from verl_vaopd.algorithms.weightings import WEIGHTINGS
 from verl_vaopd.config.data_schema import CollectConfig, DatasetConfig
 from verl_vaopd.images import Corruption
+from verl_vaopd.limited_process import Limits
 
 SCHEMA_NAME = "vaopd_schema"
 
@@ -253,6 +254,7 @@ SECTIONS: dict[str, type] = {
     "student": StudentConfig,
     "teacher": TeacherConfig,
     "dataset": DatasetConfig,
+    "verification": Limits,
     "validation": ValidationConfig,
     "checkpoint": CheckpointConfig,
     "dump": DumpConfig,

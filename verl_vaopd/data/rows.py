@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from verl_vaopd.data.scoring import SCORERS
+from verl_vaopd.data.scoring import SCORERS, is_usable
 from verl_vaopd.image_files import ImageFileError, load_image
 
 IMAGE_MARK = "<image>"
@@ -60,6 +60,8 @@ class Row:
     """Image files in the order of their marks."""
     data_source: str
     ground_truth: str
+    question: str
+    """Text of the last message as it is written, without the suffix: what lists the options, if anything does."""
     extra_info: dict[str, Any]
 
     def require_images(self) -> list[tuple[int, int]]:
@@ -89,12 +91,16 @@ def read_row(raw: Mapping[str, Any], number: int, folder: Path, prompt_suffix: s
         _require(not raw.get(column), column, "training reads images only", raw.get(column), "nothing", "leave it out")
     extra_info = _extra_info(raw.get("extra_info"))
     images = _images(raw.get("images"), folder)
+    messages = _messages(raw.get("prompt"), images, prompt_suffix)
+    question = raw["prompt"][-1]["content"].removesuffix(prompt_suffix)
+    data_source = _data_source(raw.get("data_source"))
     return Row(
         index=_index(extra_info, number),
-        messages=_messages(raw.get("prompt"), images, prompt_suffix),
+        messages=messages,
         images=images,
-        data_source=_data_source(raw.get("data_source")),
-        ground_truth=_ground_truth(raw.get("reward_model")),
+        data_source=data_source,
+        ground_truth=_ground_truth(raw.get("reward_model"), data_source, question),
+        question=question,
         extra_info=extra_info,
     )
 
@@ -235,7 +241,7 @@ def _data_source(value: Any) -> str:
     return value
 
 
-def _ground_truth(reward_model: Any) -> str:
+def _ground_truth(reward_model: Any, data_source: str, question: str) -> str:
     form = '{"style": "rule", "ground_truth": "42"}'
     _require(isinstance(reward_model, Mapping), "reward_model", "no ground truth", reward_model, form, f"write {form}")
     truth = reward_model.get("ground_truth")
@@ -246,6 +252,14 @@ def _ground_truth(reward_model: Any) -> str:
         truth,
         "the right answer as text",
         "write a number as text, one answer of a list, or leave the row out",
+    )
+    _require(
+        is_usable(data_source, truth, question),
+        "reward_model.ground_truth",
+        f"not even this very answer is right by the rule {data_source}",
+        truth,
+        "what can stand in a \\boxed{}",
+        "close its braces, or leave the row out",
     )
     return truth
 

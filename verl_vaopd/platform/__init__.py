@@ -15,7 +15,14 @@ fault that verl has on GPUs as well.
 Importing this package imports neither torch, verl nor vllm.
 """
 
-from verl_vaopd.platform.environment import cpu_environment, is_cpu, prepare_environment, use_cpu, worker_environment
+from verl_vaopd.platform.environment import (
+    cpu_environment,
+    forwarded_environment,
+    is_cpu,
+    prepare_environment,
+    use_cpu,
+    worker_environment,
+)
 from verl_vaopd.platform.gpus import Gpu, driver_version, probe_gpus
 from verl_vaopd.platform.installed import has_cpu_vllm, has_flash_attn
 from verl_vaopd.platform.patches import activate
@@ -26,6 +33,7 @@ __all__ = [
     "activate",
     "cpu_environment",
     "driver_version",
+    "forwarded_environment",
     "has_cpu_vllm",
     "has_flash_attn",
     "is_cpu",

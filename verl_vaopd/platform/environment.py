@@ -1,9 +1,12 @@
 """Environment variables of every process: the driver, Ray's workers, vLLM's servers and engine cores.
 
-Processes of this machine inherit them; Ray's workers, on other nodes too, get `worker_environment` by runtime_env.
+Processes of this machine inherit them. The workers of a Ray cluster that was there before inherit their node's: they
+get `worker_environment` by runtime_env, which Ray writes into its logs, and `forwarded_environment`, where secrets are,
+by a way that it does not (trainer/session.py).
 """
 
 import os
+import re
 import sysconfig
 
 _PLATFORM_VARIABLE = "VERL_PLATFORM"  # read by verl/plugin/platform/platform_manager.py:113
@@ -27,7 +30,30 @@ def prepare_environment() -> None:
 def worker_environment() -> dict[str, str]:
     """The same for the `env_vars` of Ray's runtime_env; Ray puts the node's own PATH in the place of `${PATH}`."""
     path = os.pathsep.join([sysconfig.get_path("scripts"), "${PATH}"])
-    return {"PATH": path, **{name: os.environ.get(name, value) for name, value in _SETTINGS.items()}}
+    settings = {name: os.environ.get(name, value) for name, value in _SETTINGS.items()}
+    return {"PATH": path, **settings, **(cpu_environment() if is_cpu() else {})}
+
+
+def forwarded_environment() -> dict[str, str]:
+    """Variables of this process by which its person reaches the network, the Hugging Face hub and wandb: tokens too.
+
+    Never print, log or store the values.
+    """
+    return {name: value for name, value in os.environ.items() if _FORWARDED.fullmatch(name)}
+
+
+def is_secret(name: str, value: str) -> bool:
+    """Whether such a variable holds a token or, in the URL of a proxy, a password."""
+    return bool(_SECRET.search(name) or _PASSWORD.search(value))
+
+
+_FORWARDED = re.compile(
+    r"(?i:https?_proxy|all_proxy|no_proxy)|SSL_CERT_(FILE|DIR)|REQUESTS_CA_BUNDLE|CURL_CA_BUNDLE"
+    r"|HF_\w+|HUGGING_FACE_HUB_TOKEN|WANDB_\w+"
+)
+"""Names; docs/cluster.md lists them."""
+_SECRET = re.compile(r"(TOKEN|KEY|SECRET|PASSWORD)$")
+_PASSWORD = re.compile(r"://[^/@]*@")
 
 
 _SETTINGS = {

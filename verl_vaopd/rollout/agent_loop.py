@@ -5,9 +5,12 @@ Named by `actor_rollout_ref.rollout.agent.agent_loop_manager_class`.
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import zlib
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +22,11 @@ from verl.trainer.ppo.v1.agent_loop_tq import AgentLoopManagerTQ, AgentLoopWorke
 from verl.workers.rollout.replica import get_rollout_replica_class
 
 from verl_vaopd.config.objective import Objective
-from verl_vaopd.data.scoring import compute_score
+from verl_vaopd.data.scoring import Verifier
 from verl_vaopd.data.stored import stored_responses
 from verl_vaopd.engine import fields
 from verl_vaopd.images import degradation_options, degrade
+from verl_vaopd.limited_process import Limits
 from verl_vaopd.rollout import replay
 from verl_vaopd.rollout.other_images import OtherImages
 from verl_vaopd.rollout.privilege import privileged_prompt
@@ -81,11 +85,18 @@ class ViewAgentLoopWorker(_Base):
         self.privilege: DictConfig | None = config.privilege if objective.privileged else None
         self.stored = stored_responses(config.collect.path) if objective.stored_responses else None
         self.failures: Counter[str] = Counter()
+        self.verifier = Verifier(Limits(**config.verification))
+        # Its only thread: answers are scored one after the other, while the event loop goes on.
+        self.verifying = ThreadPoolExecutor(1)
 
     def take_failures(self) -> Counter[str]:
         """How often each reason ended a rollout, since the last call."""
         taken, self.failures = self.failures, Counter()
         return taken
+
+    async def take_unscored(self) -> Counter[str]:
+        """How often which limit ended the scoring of an answer, since the last call."""
+        return await asyncio.get_running_loop().run_in_executor(self.verifying, self.verifier.take_unscored)
 
     async def _run_agent_loop(
         self,
@@ -186,9 +197,8 @@ class ViewAgentLoopWorker(_Base):
         if final.reward_score is not None:
             return
         text = self.tokenizer.decode(final.response_ids, skip_special_tokens=True)
-        verdict = compute_score(
-            kwargs["data_source"], text, kwargs["reward_model"]["ground_truth"], kwargs["extra_info"]
-        )
+        verify = partial(self.verifier.verify, kwargs["data_source"], text, **kwargs["reward_model"])
+        verdict = await asyncio.get_running_loop().run_in_executor(self.verifying, verify)
         final.reward_score = verdict["score"]
         final.extra_fields["reward_extra_info"] = verdict
 
@@ -214,4 +224,9 @@ class ViewAgentLoopManager(AgentLoopManagerTQ):
     def take_failures(self) -> Counter[str]:
         """How often each reason ended a rollout, in all workers, since the last call."""
         of_workers = ray.get([worker.take_failures.remote() for worker in self.agent_loop_workers])
+        return sum(of_workers, Counter())
+
+    def take_unscored(self) -> Counter[str]:
+        """How often which limit ended the scoring of an answer, in all workers, since the last call."""
+        of_workers = ray.get([worker.take_unscored.remote() for worker in self.agent_loop_workers])
         return sum(of_workers, Counter())

@@ -19,9 +19,10 @@ from omegaconf import DictConfig, OmegaConf
 from tqdm import tqdm
 
 from verl_vaopd.data.generated import generate
-from verl_vaopd.data.scoring import compute_score
+from verl_vaopd.data.scoring import Verifier, tell_unscored
 from verl_vaopd.data.stored import Collection, StoredPrompt, StoredResponses, is_collected, require_collection
 from verl_vaopd.data.stored_settings import TRAIN_FILE, made_with
+from verl_vaopd.limited_process import Limits
 from verl_vaopd.platform import use_cpu, verify_registration
 from verl_vaopd.platform.temporary import own_temporary_files
 from verl_vaopd.platform.vllm_engine import cpu_engine_options, forget, request_seed, start_engine
@@ -116,12 +117,12 @@ def select(index: str, samples: Sequence[Sample], keep: int) -> StoredPrompt:
     )
 
 
-def verify(output: CompletionOutput, prompt: Prompt, tokenizer: PreTrainedTokenizerBase) -> Sample:
+def verify(output: CompletionOutput, prompt: Prompt, tokenizer: PreTrainedTokenizerBase, verifier: Verifier) -> Sample:
     """The verdict on one response, by the rule of the prompt's data set."""
     token_ids = list(output.token_ids)
     ended = output.finish_reason == "stop"
     text = tokenizer.decode(token_ids, skip_special_tokens=True)
-    verdict = compute_score(solution_str=text, **prompt.verification)
+    verdict = verifier.verify(solution_str=text, **prompt.verification)
     # Such as the start of another turn, of an image that is not there, or a row of padding in the head: it would break
     # training.
     content = token_ids[:-1] if ended else token_ids
@@ -164,6 +165,7 @@ def _collect_missing(cfg: DictConfig, train_file: Path, collection: Collection, 
     prompts = TrainingPrompts(cfg, train_file)
     assert len(prompts) == num_prompts
     engine = _engine(cfg)
+    verifier = Verifier(Limits(**cfg.verification))
     parts = collection.missing()
     # A file is not redrawn: it gets a line every half minute.
     interval = 0.1 if sys.stderr.isatty() else 30.0
@@ -175,12 +177,15 @@ def _collect_missing(cfg: DictConfig, train_file: Path, collection: Collection, 
                 [
                     select(
                         prompt.index,
-                        [verify(output, prompt, prompts.tokenizer) for output in outputs],
+                        [verify(output, prompt, prompts.tokenizer, verifier) for output in outputs],
                         cfg.collect.keep,
                     )
                     for prompt, outputs in zip(batch, samples, strict=True)
                 ]
             )
+    verifier.close()
+    if told := tell_unscored(verifier.take_unscored(), "collection"):
+        print(told)
 
 
 def _engine(cfg: DictConfig) -> LLM:

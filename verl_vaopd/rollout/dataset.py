@@ -19,12 +19,11 @@ import pyarrow.parquet as pq
 import torch
 from omegaconf import DictConfig
 from PIL import Image
-from qwen_vl_utils import fetch_image
 from torch.utils.data import Dataset
 
 from verl_vaopd.data.rows import COLUMNS, Row, RowError, index_of, read_row
 from verl_vaopd.image_files import load_image
-from verl_vaopd.rollout.prompt_lengths import loader_limits
+from verl_vaopd.image_sizes import ImageSizes
 
 
 class RowFile:
@@ -116,7 +115,7 @@ class PromptDataset(Dataset):
         return {
             "raw_prompt": row.messages,
             "data_source": row.data_source,
-            "reward_model": {"ground_truth": row.ground_truth},
+            "reward_model": {"ground_truth": row.ground_truth, "question": row.question},
             "extra_info": row.extra_info,
             "index": row.index,
             "split": self.files[file].split,
@@ -127,10 +126,14 @@ class PromptDataset(Dataset):
     async def process_multi_modal_info(
         cls, messages: Sequence[Mapping[str, Any]], image_patch_size: int, config: DictConfig
     ) -> tuple[list[Image.Image] | None, None, None]:
-        """The images of a prompt, decoded and within the limits of pixels; verl's agent loops call it."""
-        return await asyncio.get_running_loop().run_in_executor(
-            None, lambda: (images_of(messages, image_patch_size, config.rows) or None, None, None)
-        )
+        """The images of a prompt, decoded and resized; verl's agent loops call it."""
+        rows = config.rows
+
+        def read() -> list[Image.Image] | None:
+            sizes = ImageSizes.of_model(rows.student, rows.min_pixels, rows.max_pixels)
+            return images_of(messages, sizes) or None
+
+        return await asyncio.get_running_loop().run_in_executor(None, read), None, None
 
 
 def _left_out(record: str | None) -> dict[Path, set[int]]:
@@ -141,20 +144,15 @@ def _left_out(record: str | None) -> dict[Path, set[int]]:
     return {Path(file): set(numbers) for file, numbers in rows.items()}
 
 
-def images_of(
-    messages: Sequence[Mapping[str, Any]], image_patch_size: int, limits: Mapping[str, Any]
-) -> list[Image.Image]:
-    """The images of a prompt as every model is given them.
+def images_of(messages: Sequence[Mapping[str, Any]], sizes: ImageSizes) -> list[Image.Image]:
+    """The images of a prompt as every model is given them: RGB, and resized.
 
     Args:
         messages: of a Row.
-        image_patch_size: of the model, in pixels.
-        limits: min_pixels and max_pixels, each None for what qwen_vl_utils takes by itself.
-    Returns: RGB; sides are multiples of two patches.
+        sizes: that the student reads, and so the teacher.
     """
-    given = loader_limits({name: limits[name] for name in ("min_pixels", "max_pixels") if limits[name] is not None})
     return [
-        fetch_image({"image": load_image(part["image"]), **given}, image_patch_size=image_patch_size)
+        sizes.resize(load_image(part["image"]))
         for message in messages
         if not isinstance(message["content"], str)
         for part in message["content"]

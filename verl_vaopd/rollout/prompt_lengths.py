@@ -7,7 +7,6 @@ transformers is imported where a prompt is measured: the commands that have it d
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from verl_vaopd.data.rows import Row, RowError, Verbatim
 from verl_vaopd.data.stored import stored_responses
+from verl_vaopd.image_sizes import ImageSizes
 from verl_vaopd.platform import activate
 from verl_vaopd.rollout.privilege import reference_tokens
 
@@ -29,7 +29,7 @@ class Limits:
         max_length: data.max_prompt_length, in tokens.
         max_privileged_length: of a prompt with a reference solution in it.
         privilege: `privilege` of the configuration; None where no teacher reads a reference.
-        pixels: min_pixels and max_pixels of the data set, without those that are null.
+        pixels: dataset.min_pixels and dataset.max_pixels.
         template: arguments of the chat template.
     """
 
@@ -37,7 +37,7 @@ class Limits:
     max_length: int
     max_privileged_length: int
     privilege: dict[str, str] | None
-    pixels: dict[str, int]
+    pixels: tuple[int | None, int | None]
     template: dict[str, Any]
 
     @classmethod
@@ -49,7 +49,7 @@ class Limits:
             max_length=data.max_prompt_length,
             max_privileged_length=data.max_prompt_length + data.max_response_length,
             privilege=OmegaConf.to_container(config.privilege, resolve=True) if privileged else None,
-            pixels=OmegaConf.to_container(data.mm_processor_kwargs, resolve=True),
+            pixels=(data.rows.min_pixels, data.rows.max_pixels),
             template=OmegaConf.to_container(data.apply_chat_template_kwargs, resolve=True),
         )
 
@@ -72,6 +72,7 @@ class PromptMeasure:
 
     def __init__(self, limits: Limits, processor: Any) -> None:
         self._limits, self._processor = limits, processor
+        self._sizes = ImageSizes.of(processor.image_processor, *limits.pixels)
 
     def __call__(self, row: Row, sizes: Sequence[tuple[int, int]]) -> None:
         """See the class."""
@@ -128,24 +129,11 @@ class PromptMeasure:
             raise RowError("prompt", "refused by the chat template", got, expected, "change their roles") from None
 
     def _visual_tokens(self, place: int, width: int, height: int) -> int:
-        from qwen_vl_utils.vision_process import smart_resize
-
-        image_processor, pixels = self._processor.image_processor, self._limits.pixels
-        merge = image_processor.merge_size
-        # The agent loop's loader (qwen_vl_utils) resizes first, then the image processor does.
-        height, width = smart_resize(height, width, factor=image_processor.patch_size * merge, **loader_limits(pixels))
-        if min(height, width) < 1:
-            got = Verbatim(f"{width} x {height} after resizing")
+        num_tokens = self._sizes.num_tokens(width, height)
+        if num_tokens < 1:
+            got = Verbatim("{} x {} after resizing".format(*self._sizes.fit(width, height)))
             raise RowError(f"images[{place}]", "no size is left", got, "at least 1 pixel", "raise dataset.max_pixels")
-        return image_processor.get_number_of_image_patches(height, width, pixels) // merge**2
-
-
-def loader_limits(pixels: Mapping[str, int]) -> dict[str, float]:
-    """What qwen_vl_utils, which resizes first, is given for min_pixels and max_pixels.
-
-    Its own limits where neither is given; a single one must not contradict its default for the other.
-    """
-    return {"min_pixels": 0, "max_pixels": math.inf, **pixels} if pixels else {}
+        return num_tokens
 
 
 def _without_bytes(message: Mapping[str, Any]) -> dict[str, Any]:

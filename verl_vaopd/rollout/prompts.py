@@ -33,7 +33,7 @@ class Prompt:
     engine_input: dict[str, Any]
     """What vLLM is given: one placeholder per image, and the images."""
     verification: dict[str, Any]
-    """Arguments of scoring.compute_score besides the answer."""
+    """Arguments of scoring.Verifier.verify besides the answer."""
 
 
 class TrainingPrompts:
@@ -87,7 +87,6 @@ class TrainingPrompts:
             engine_input=engine_input,
             verification={
                 "data_source": row["data_source"],
-                "ground_truth": row["reward_model"]["ground_truth"],
-                "extra_info": row["extra_info"],
+                **row["reward_model"],
             },
         )

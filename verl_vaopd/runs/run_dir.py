@@ -1,8 +1,10 @@
 """The run directory: its name, what describes the run in it, and the lock that keeps a second process out.
 
 The name follows from the recipes, the seed and a hash of the resolved configuration, so that the same command finds its
-unfinished run and resumes it. Where the run lives (`run.name`, `root`, `dir`, `fresh`, `changed_data`) and what is
-checked of it (`preflight`) are no part of the hash. No torch is imported.
+unfinished run and resumes it. Where the run lives (`run.name`, `root`, `dir`, `fresh`, `changed_data`), the Ray cluster
+and what is checked of the run (`preflight`) are no part of the hash. The number of the student's ranks is no part of the
+name: its checkpoints have a shard for each, so that the same command on another number finds the run, and is refused.
+No torch is imported.
 
     config.yaml       the resolved configuration, run.dir included
     overrides.txt     the overrides of the command line, one per line
@@ -42,7 +44,10 @@ LOG, FINISHED, CHECKPOINTS = "train.log", "finished.json", "checkpoints"
 _LOCK = "lock"
 
 _WHEREABOUTS = {"name": "RUN", "root": "RUNS", "dir": "RUN_DIR", "fresh": False, "changed_data": False}
-_CHECKS = "preflight"
+_NO_PART = ("ray_kwargs", "preflight")
+"""Sections that say nothing of what a run computes."""
+_RANKS = ("trainer.n_gpus_per_node", "trainer.nnodes")
+"""Keys that say how many ranks the student has: verl writes FSDP's checkpoints in shards, one per rank."""
 RECIPE_GROUPS = ("method", "student", "teacher", "dataset")
 
 
@@ -63,11 +68,20 @@ class RunDir:
     lock: int
 
 
-def fingerprint(cfg: DictConfig) -> str:
-    """SHA-256 (hex) of the resolved configuration, independent of where the run lives."""
+def fingerprint(cfg: DictConfig, ranks: bool = True) -> str:
+    """SHA-256 (hex) of the resolved configuration, independent of where the run lives.
+
+    Args:
+        ranks: whether the number of the student's ranks counts.
+    """
     # Other values may contain these; with one fixed spelling they compare equal wherever the run lives.
-    container = OmegaConf.to_container(_with_run(cfg, **_WHEREABOUTS), resolve=True)
-    del container[_CHECKS]
+    placed = _with_run(cfg, **_WHEREABOUTS)
+    for key in () if ranks else _RANKS:
+        OmegaConf.update(placed, key, 1, force_add=True)
+    container = OmegaConf.to_container(placed, resolve=True)
+    assert isinstance(container, dict)
+    for section in _NO_PART:
+        container.pop(section, None)
     content = json.dumps(container, sort_keys=True, ensure_ascii=False)
     # Models shipped with the package are the same wherever it is installed.
     package = json.dumps(str(Path(verl_vaopd.__file__).parent))[1:-1]
@@ -78,7 +92,7 @@ def choose(cfg: DictConfig) -> Path:
     """Absolute path this configuration runs in: its unfinished run, or the first free name. Creates nothing."""
     root = Path(cfg.run.root).expanduser().absolute()
     name = cfg.run.name or "-".join(
-        [*(str(cfg[group].name) for group in RECIPE_GROUPS), f"s{cfg.run.seed}", fingerprint(cfg)[:8]]
+        [*(str(cfg[group].name) for group in RECIPE_GROUPS), f"s{cfg.run.seed}", fingerprint(cfg, ranks=False)[:8]]
     )
     latest = None
     for number in count(1):
@@ -231,14 +245,21 @@ def _other_configuration(cfg: DictConfig, path: Path) -> str:
     here = _flatten(OmegaConf.to_container(with_dir(cfg, path)))
     there = _flatten(OmegaConf.to_container(OmegaConf.load(path / CONFIG)))
     keys = (here.keys() | there.keys()) - {f"run.{name}" for name in _WHEREABOUTS}
-    keys = {key for key in keys if not key.startswith(f"{_CHECKS}.")}
+    keys = {key for key in keys if key.partition(".")[0] not in _NO_PART}
     differing = sorted(key for key in keys if here.get(key) != there.get(key))
     lines = [f"  {key}: {there.get(key, '(absent)')} there, {here.get(key, '(absent)')} now" for key in differing[:10]]
     if len(differing) > 10:
         lines.append(f"  and {len(differing) - 10} more")
+    if not set(differing).isdisjoint(_RANKS):
+        lines.append(
+            "verl's checkpoints have a shard for each of the student's GPUs and resume on the same number alone; to "
+            "train on with another one, write the weights as a model, `vaopd export "
+            f"{path} --checkpoint last --dtype float32`, and begin a new run with it as student.path (its optimizer "
+            "begins anew)"
+        )
     return "\n".join(
         [
-            f"run.name: got {cfg.run.name!r}, whose run in {path} has another configuration; expected the same one "
+            f"run.name: got {path.name!r}, whose run in {path} has another configuration; expected the same one "
             "to resume it, or a new name, or run.fresh=true",
             *lines,
         ]

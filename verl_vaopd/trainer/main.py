@@ -20,7 +20,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
+from typing import TYPE_CHECKING, NoReturn
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--keep-going", action="store_true", help="a run that fails does not stop the next ones")
     options = parser.parse_args(argv)
     # Ray and vLLM shut down in `finally` clauses, which SIGTERM's default action would skip.
-    signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+    signal.signal(signal.SIGTERM, _stop)
     watch_parent()
     jobs = [Job(run_dir) for run_dir in options.run_dir]
 
@@ -81,6 +82,13 @@ def main(argv: list[str] | None = None) -> None:
     failed = sum(job.failed for job in jobs)
     if failed:
         sys.exit(f"{failed} of {len(jobs)} runs failed; their tracebacks are in their train.log")
+
+
+def _stop(number: int, frame: FrameType | None) -> NoReturn:
+    # Slurm signals every process of a step, and the supervisor hands its own signal on: one must not interrupt what
+    # the other has begun.
+    signal.signal(number, signal.SIG_IGN)
+    sys.exit(128 + number)
 
 
 def _start_ray(jobs: Sequence[Job], stack: contextlib.ExitStack) -> None:
@@ -177,7 +185,9 @@ def train(job: Job) -> None:
     import transfer_queue as tq
     from verl.utils.import_utils import load_class_from_fqn
 
+    from verl_vaopd.trainer.node_watch import NodeWatch
     from verl_vaopd.trainer.session import release, require_own_queue
+    from verl_vaopd.trainer.shared_storage import require_shared
     from verl_vaopd.trainer.trainer import DistillationTrainer
 
     verify_registration()
@@ -185,6 +195,7 @@ def train(job: Job) -> None:
     config.transfer_queue.enable = True
     agent_loops_class = load_class_from_fqn(config.actor_rollout_ref.rollout.agent.agent_loop_manager_class)
     require_own_queue()
+    require_shared(config)
 
     def start_queue_and_agent_loops(config: DictConfig) -> ViewAgentLoopManager:
         tq.init(config.transfer_queue)  # the workers of the agent loops look for it
@@ -202,7 +213,8 @@ def train(job: Job) -> None:
             events.write("phase", name="starting rollouts")
             agent_loops.result().connect(trainer.get_llm_client(), trainer.get_reward_handles())
             job.begun = True
-            trainer.fit(agent_loops.result())
+            with NodeWatch():
+                trainer.fit(agent_loops.result())
         finally:
             tq.close()
             release(trainer)

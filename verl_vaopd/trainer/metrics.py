@@ -80,6 +80,7 @@ def rollout_metrics(
     *,
     num_dropped_prompts: int,
     num_dropped_rollouts: int,
+    num_unscored_rewards: int,
     num_filtered_prompts: int,
     num_padding_rows: int,
 ) -> dict[str, float]:
@@ -88,6 +89,7 @@ def rollout_metrics(
     Args:
         num_dropped_prompts: prompts of the step of which no rollout is here.
         num_dropped_rollouts: rollouts of the step that failed.
+        num_unscored_rewards: answers of the step whose scoring a limit ended.
         num_filtered_prompts: prompts of the step that the method left out of the update.
         num_padding_rows: rows the trainer added and that are not here.
     Returns: the keys of ROLLOUT_METRICS.
@@ -110,6 +112,7 @@ def rollout_metrics(
         "vaopd/num_rollouts": float(len(mask)),
         "vaopd/num_dropped_prompts": float(num_dropped_prompts),
         "vaopd/num_dropped_rollouts": float(num_dropped_rollouts),
+        "vaopd/num_unscored_rewards": float(num_unscored_rewards),
         "vaopd/num_filtered_prompts": float(num_filtered_prompts),
         "vaopd/num_padding_rows": float(num_padding_rows),
     }

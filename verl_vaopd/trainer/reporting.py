@@ -64,6 +64,7 @@ def step_metrics(
     worker_metrics: Mapping[str, float],
     num_expected_prompts: int,
     num_dropped_rollouts: int,
+    num_unscored_rewards: int,
     num_filtered_prompts: int,
     num_padding_rows: int,
 ) -> dict[str, float]:
@@ -79,6 +80,7 @@ def step_metrics(
             rollouts,
             num_dropped_prompts=num_expected_prompts - len(set(rollouts.uid)),
             num_dropped_rollouts=num_dropped_rollouts,
+            num_unscored_rewards=num_unscored_rewards,
             num_filtered_prompts=num_filtered_prompts,
             num_padding_rows=num_padding_rows,
         ),

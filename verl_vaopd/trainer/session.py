@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,13 +14,17 @@ from omegaconf import DictConfig, OmegaConf
 from ray.util.placement_group import remove_placement_group
 from verl.trainer.constants_ppo import get_ppo_ray_runtime_env
 
-from verl_vaopd.platform import worker_environment
+from verl_vaopd.config.cluster import running_cluster
+from verl_vaopd.platform import forwarded_environment, worker_environment
 
 if TYPE_CHECKING:
     from verl_vaopd.trainer.trainer import DistillationTrainer
 
 LOCK = Path("/tmp/rl-colocate-zmq-vaopd.lock")
 """Beside the sockets that it guards (verl/workers/rollout/vllm_rollout/vllm_rollout.py:141)."""
+
+HOOK = "worker_process_setup_hook"
+"""Ray calls it at the start of every worker process of the job."""
 
 QUEUE, QUEUE_NAMESPACE = "TransferQueueController", "transfer_queue"
 """The actor that a cluster can have once (transfer_queue/interface.py:200)."""
@@ -31,15 +35,16 @@ def ray_session(configs: Sequence[DictConfig]) -> Iterator[None]:
     """Ray for runs with these configurations, one after the other; they share the settings of the first.
 
     Raises:
-        ValueError: the runs ask for different clusters, or for one of their own beside another run's on this machine.
+        ValueError: the runs ask for different clusters, or another training runs on this machine.
     """
-    addresses = {str(config.ray_kwargs.ray_init.address) for config in configs}
+    addresses = {running_cluster(config) for config in configs}
     if len(addresses) > 1:
-        raise ValueError(f"ray_kwargs.ray_init.address: got {sorted(addresses)}, expected one cluster for all runs")
+        asked = sorted(str(address) for address in addresses)
+        raise ValueError(f"ray_kwargs.ray_init.address: got {asked}, expected one cluster for all runs")
     options = ray_options(configs[0], get_ppo_ray_runtime_env(configs[0]))
     if options.get("num_gpus") is not None:
         options["num_gpus"] = max(config.ray_kwargs.ray_init.num_gpus for config in configs)
-    with _only_one_here() if options["address"] == "local" else contextlib.nullcontext():
+    with _only_one_here():
         ray.init(**options)
         try:
             yield
@@ -49,8 +54,8 @@ def ray_session(configs: Sequence[DictConfig]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _only_one_here() -> Iterator[None]:
-    """Hold LOCK. verl names the sockets that carry new weights to vLLM by Ray's job id, which is the same in every
-    cluster of one job: of two clusters on a machine, one would wait for ever, or sample with the other's weights.
+    """Hold LOCK. verl names the sockets that carry new weights to vLLM by Ray's job id, which counts from 1 in every
+    cluster: of two clusters on a machine, one would wait for ever, or sample with the other's weights.
     """
     try:
         lock = os.open(LOCK, os.O_RDONLY)  # it may be another user's
@@ -61,10 +66,8 @@ def _only_one_here() -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise ValueError(
-                "ray_kwargs.ray_init.address: got null, a Ray cluster of this training's own, beside that of another "
-                "training on this machine; expected one at a time, as verl 0.9.1 would mix up the weights of both; "
-                "wait for the other one, or start one cluster for both (`ray start --head`) and give "
-                "ray_kwargs.ray_init.address=auto"
+                "this machine: got a second training; expected one at a time, as verl 0.9.1 would mix up the weights "
+                "of both; wait for the other one, or give each a container with a /tmp of its own"
             ) from error
         yield
     finally:
@@ -88,7 +91,10 @@ def require_own_queue() -> None:
 
 
 def ray_options(config: DictConfig, runtime_env: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of ray.init. Without an address a cluster of our own is started, even if another one is running."""
+    """Arguments of ray.init. Without an address a cluster of our own is started, even if another one is running.
+
+    Raises ValueError for a setup hook of the user's beside ours.
+    """
     options = OmegaConf.to_container(
         OmegaConf.merge(
             {"runtime_env": runtime_env},
@@ -96,11 +102,31 @@ def ray_options(config: DictConfig, runtime_env: dict[str, Any]) -> dict[str, An
             config.ray_kwargs.ray_init,
         )
     )
-    if options["address"] is None:
-        options["address"] = "local"
+    options["address"] = running_cluster(config) or "local"
     # Not in the merge, which would take `${PATH}` for a key of the configuration.
     options["runtime_env"]["env_vars"] = worker_environment() | options["runtime_env"]["env_vars"]
+    if options["address"] != "local":  # else they inherit it
+        if theirs := options["runtime_env"].get(HOOK):
+            raise ValueError(
+                f"ray_kwargs.ray_init.runtime_env.{HOOK}: got {theirs}, expected none in a running cluster: a job has "
+                "one, and this program's hands proxies and tokens to the workers; leave it out, and have verl import "
+                "your module: +ray_kwargs.ray_init.runtime_env.env_vars.VERL_USE_EXTERNAL_MODULES=MODULE"
+            )
+        options["runtime_env"][HOOK] = _setting(forwarded_environment())
     return options
+
+
+def _setting(variables: dict[str, str]) -> Callable[[], None]:
+    """What sets environment variables in a worker before it does anything.
+
+    A closure, which Ray pickles with its values into the cluster's table of functions: unlike `env_vars` of
+    runtime_env, nothing there is written to a log or shown.
+    """
+
+    def set_variables() -> None:
+        os.environ.update(variables)
+
+    return set_variables
 
 
 def release(trainer: DistillationTrainer | None) -> None:

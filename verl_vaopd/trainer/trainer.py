@@ -22,6 +22,8 @@ from verl.utils.debug import marked_timer
 
 from verl_vaopd.actor.worker import StudentWorker
 from verl_vaopd.config.checks.models import first_different_ids
+from verl_vaopd.config.cluster import running_cluster
+from verl_vaopd.data.scoring import tell_unscored
 from verl_vaopd.engine import fields
 from verl_vaopd.rollout.prompt_lengths import require_responses_fit
 from verl_vaopd.runs.events import EventLog, validations
@@ -104,7 +106,7 @@ class DistillationTrainer(CheckpointedTrainer):
             PreflightError: a check has failed that nobody has waived.
         """
         self.agent_loop_manager = agent_loop_manager
-        with HostMemory(own_cluster=self.config.ray_kwargs.ray_init.address is None) as self.memory:
+        with HostMemory(own_cluster=running_cluster(self.config) is None) as self.memory:
             self.events.write("phase", name="checking the models")
             self.preflight = self._preflight()
             self.preflight.before_training(self.global_steps)
@@ -139,6 +141,7 @@ class DistillationTrainer(CheckpointedTrainer):
                 global_steps=self.global_steps, partition_id="train", batch_size=sample_batch_size
             )
             self._require_few_failures(batch, sample_batch_size)
+            self._count_unscored()
             rows.require_rollouts(len(batch))
             self.on_sample_end()
         batch = self._leave_out_prompts(batch)
@@ -174,6 +177,12 @@ class DistillationTrainer(CheckpointedTrainer):
         self.num_dropped_rollouts = failures.num
         if failures.num:
             self.events.write("warning", text=failures.told)
+
+    def _count_unscored(self) -> None:
+        unscored = self.agent_loop_manager.take_unscored()
+        self.num_unscored_rewards = unscored.total()
+        if unscored:
+            self.events.write("warning", text=tell_unscored(unscored, f"step {self.global_steps}"))
 
     def _leave_out_prompts(self, batch: KVBatchMeta) -> KVBatchMeta:
         """DAPO's filter (`papo.min_accuracy`, `papo.max_accuracy`): prompts that teach nothing by comparison."""
@@ -243,6 +252,7 @@ class DistillationTrainer(CheckpointedTrainer):
                 worker_metrics=worker_metrics,
                 num_expected_prompts=self.config.data.train_batch_size - self.num_filtered_prompts,
                 num_dropped_rollouts=self.num_dropped_rollouts,
+                num_unscored_rewards=self.num_unscored_rewards,
                 num_filtered_prompts=self.num_filtered_prompts,
                 num_padding_rows=len(batch) - len(rollouts.uid),
             )

@@ -22,6 +22,7 @@ from verl.utils import tensordict_utils as tu
 
 from verl_vaopd.answers.rewards import extract_boxed
 from verl_vaopd.config.objective import Objective
+from verl_vaopd.data.scoring import tell_unscored
 from verl_vaopd.engine import fields
 from verl_vaopd.runs.token_dump import TokenRow
 from verl_vaopd.teacher.request import ScoreRequest
@@ -58,7 +59,7 @@ class Validated:
     Attributes:
         samples: one row per sample (validation_samples.SCHEMA).
         token_rows: token-level rows of the fixed questions whose tokens are dumped at every validation.
-        failures: a sentence about each batch of which samples failed.
+        failures: sentences about samples that failed, and about answers that could not be scored.
         summaries: validation_stats.summarise_validation of each split, in order.
     """
 
@@ -124,6 +125,8 @@ class Validation:
         limit, what = self.config.run.max_dropped_frac, f"validation at step {global_steps}"
         failures = require_few_failures(self.agent_loops, num_arrived, num_asked, limit, what)
         found.failures += [failures.told] if failures.num else []
+        unscored = tell_unscored(self.agent_loops.take_unscored(), what)
+        found.failures += [unscored] if unscored else []
         rows.require_rollouts(num_arrived)
         if dumped:
             found.token_rows = self._token_rows(concatenated(dumped))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 
 from omegaconf import DictConfig, OmegaConf
 
+from verl_vaopd.config.cluster import running_cluster
 from verl_vaopd.config.errors import Findings, listing
 from verl_vaopd.config.resolvers import requested_gpus
 from verl_vaopd.data.generated import EMBEDDED
@@ -131,8 +131,16 @@ def _largest(cfg: DictConfig, limit: int, replica: int) -> int:
 
 def _check_number(cfg: DictConfig, findings: Findings, probe: HardwareProbe) -> None:
     ray_init = cfg.ray_kwargs.ray_init
-    address = ray_init.address or os.environ.get("RAY_ADDRESS")
-    if address:
+    address = running_cluster(cfg)
+    if address is not None:
+        findings.require(
+            "://" not in address,
+            "a training joins a Ray cluster at the port of its head, not through its dashboard or Ray's client",
+            got=f"{address}, by {'ray_kwargs.ray_init.address' if ray_init.address else 'RAY_ADDRESS'}",
+            expected="host:port, or auto on a machine of the cluster",
+            fix="bash launch/ray_job.sh ... submits a job by http://host:port; or unset RAY_ADDRESS and "
+            "ray_kwargs.ray_init.address=null to start Ray here",
+        )
         # Its machines are not this one, and Ray knows what they have.
         given = {key: ray_init.get(key) for key in ("num_cpus", "num_gpus") if ray_init.get(key) is not None}
         findings.require(

@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from verl_vaopd.config.checks.weights import checkpoint_bytes
+from verl_vaopd.config.cluster import running_cluster
 from verl_vaopd.config.errors import Findings
 from verl_vaopd.data.generated import GENERATED
 from verl_vaopd.data.stored import require_collection
@@ -112,7 +113,7 @@ def _check_temporary(cfg: DictConfig, findings: Findings) -> None:
 
 def _check_sockets(cfg: DictConfig, findings: Findings, what: str, place: str, longest: int, fix: str) -> None:
     """Ray's sockets fit below the directory, unless a running cluster has them elsewhere."""
-    if cfg.ray_kwargs.ray_init.address is not None or os.environ.get("RAY_ADDRESS"):
+    if running_cluster(cfg) is not None:
         return
     findings.require(
         len(os.fsencode(place)) <= longest,

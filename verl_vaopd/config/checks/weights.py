@@ -32,6 +32,7 @@ def check_weights(cfg: DictConfig, findings: Findings) -> None:
                 expected="whole files of weights, as transformers' save_pretrained writes them",
                 fix=fix,
             )
+    _check_bucket(cfg, findings)
 
 
 def require_whole_weights(key: str, directory: Path) -> None:
@@ -53,12 +54,7 @@ def get_the_file(path: Path) -> str:
 
 def num_parameters(directory: Path) -> int | None:
     """Numbers in the safetensors files of a model; None where there are none that can be read."""
-    try:
-        headers = [_header(path) for path in _files(directory) if path.suffix == ".safetensors"]
-    except (OSError, ValueError):
-        return None
-    tensors = [entry for header in headers for name, entry in header.items() if name != "__metadata__"]
-    return sum(math.prod(entry["shape"]) for entry in tensors) or None
+    return sum(_tensors(directory).values()) or None
 
 
 def checkpoint_bytes(cfg: DictConfig) -> int:
@@ -77,6 +73,43 @@ def bytes_of_checkpoint(cfg: DictConfig, parameters: int) -> int:
     teacher = 0 if cfg.teacher.ema_decay is None else 4 if cfg.teacher.dtype == "float32" else 2
     # With the tokenizer, and what a file format adds.
     return parameters * (width * copies + teacher) * 21 // 20
+
+
+def _check_bucket(cfg: DictConfig, findings: Findings) -> None:
+    """Where weights reach vLLM through shared memory, on the CPU, the largest tensor fits into one piece of it."""
+    directory = _directory(cfg.student.path)
+    largest = None if directory is None or cfg.trainer.device != "cpu" else _largest_tensor(directory)
+    if largest is None:
+        return
+    key = "actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes"
+    bucket = cfg.actor_rollout_ref.rollout.checkpoint_engine.update_weights_bucket_megabytes
+    needed = -(-largest[1] * 4 >> 20)  # as float32
+    findings.require(
+        bucket >= needed,
+        "new weights do not fit on their way to vLLM",
+        got=f"{key}={bucket}",
+        expected=f"at least the {needed} MiB of the student's {largest[0]}, in float32",
+        fix=f"{key}={needed}; /dev/shm must have that much room, too",
+    )
+
+
+def _largest_tensor(directory: Path) -> tuple[str, int] | None:
+    """Name and number of elements."""
+    return max(_tensors(directory).items(), key=lambda item: item[1], default=None)
+
+
+def _tensors(directory: Path) -> dict[str, int]:
+    """Elements of every tensor in the safetensors files of a model; none where they cannot be read."""
+    try:
+        headers = [_header(path) for path in _files(directory) if path.suffix == ".safetensors"]
+    except (OSError, ValueError):
+        return {}
+    return {
+        name: math.prod(entry["shape"])
+        for header in headers
+        for name, entry in header.items()
+        if name != "__metadata__"
+    }
 
 
 def _directory(model: str) -> Path | None:

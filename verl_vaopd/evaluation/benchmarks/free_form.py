@@ -7,7 +7,6 @@ from verl_vaopd.answers.closing import closing
 from verl_vaopd.answers.equality import answers_equal
 from verl_vaopd.answers.normalise import join_thousands, normalise_maths
 from verl_vaopd.answers.response import final_text, last_line, marked_answers
-from verl_vaopd.answers.rewards import extract_boxed
 from verl_vaopd.answers.statement import concluded_value
 from verl_vaopd.evaluation.benchmark import Verdict
 
@@ -17,25 +16,18 @@ _FORMULA = re.compile(r"[\d=\\^√π∞]")
 _COPULA = re.compile(r"\b(?:is|are|equals)\b")
 
 
-def score_free_form(response: str, golds: Sequence[str], needs_box: bool = False) -> Verdict:
+def score_free_form(response: str, golds: Sequence[str]) -> Verdict:
     """Whether the final answer equals one of the published ones.
 
     Args:
         response: as the model wrote it.
         golds: one of them is enough.
-        needs_box: nothing but the last balanced box counts.
     """
-    text = final_text(response)
-    readings = _boxed(text) if needs_box else _final(text)
+    readings = _final(final_text(response))
     for reading in readings:
         if any(answers_equal(reading, gold) for gold in golds):
             return Verdict(spelling(reading), 1.0)
     return Verdict(spelling(readings[-1]) if readings else None, 0.0)
-
-
-def _boxed(text: str) -> list[str]:
-    box = extract_boxed(text)
-    return [box] if box and box.strip() else []
 
 
 def _final(text: str) -> list[str]:

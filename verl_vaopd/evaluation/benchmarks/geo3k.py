@@ -1,12 +1,14 @@
 """Geometry3K test: 601 geometry problems, asked as open questions (arXiv:2105.04165).
 
-Layout: hiyouga/geometry3k (test). The prompt ends as in training; only the last balanced box counts, as there.
+Layout: hiyouga/geometry3k (test). The prompt ends as in training, and the rule is that of its reward
+(answers/free_form.py).
 """
 
 from dataclasses import dataclass
 
+from verl_vaopd.answers.free_form import boxed_answer, same_answer
 from verl_vaopd.evaluation.benchmark import Benchmark, Fields, Verdict, field
-from verl_vaopd.evaluation.benchmarks.free_form import score_free_form
+from verl_vaopd.evaluation.benchmarks.free_form import spelling
 from verl_vaopd.evaluation.benchmarks.interleave import at_marks
 
 
@@ -36,5 +38,9 @@ class Geo3K(Benchmark):
         return str(field(fields, "problem")) + suffix
 
     def rule(self, fields: Fields, response: str) -> Verdict:
-        """The value in the last box."""
-        return score_free_form(response, [str(field(fields, "answer"))], needs_box=True)
+        """The value in the last box, as in training."""
+        answer = boxed_answer(response)
+        if answer is None:
+            return Verdict(None, 0.0)
+        is_right = same_answer(answer, str(field(fields, "answer")), str(field(fields, "problem")))
+        return Verdict(spelling(answer), float(is_right))

@@ -23,6 +23,7 @@ from verl_vaopd.evaluation.benchmark import ImagePart, Question
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS
 from verl_vaopd.evaluation.sources.occupancy import Occupancy
 from verl_vaopd.evaluation.sources.source import Request, Response
+from verl_vaopd.image_sizes import DO_NOT_RESIZE, ImageSizes
 from verl_vaopd.platform import use_cpu
 from verl_vaopd.platform.vllm_engine import cpu_engine_options, forget, start_engine
 
@@ -53,7 +54,7 @@ class VllmSource:
             options |= cpu_recipe_options() | cpu_engine_options()
         options |= OmegaConf.to_container(settings.engine)
         self._engine = start_engine(model=model, **options)
-        self._settings, self._in_groups = settings, on_cpu
+        self._settings, self._model, self._in_groups = settings, model, on_cpu
         config = self._engine.llm_engine.vllm_config
         num_slots = config.scheduler_config.max_num_seqs
         # Beside those that run, as many wait, so that the engine never does.
@@ -121,8 +122,9 @@ class VllmSource:
         text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
         prompt: dict[str, Any] = {"prompt": text}
         if images := images_of(request.question):
-            limits = pixel_limits(self._settings, request.benchmark)
-            prompt |= {"multi_modal_data": {"image": images}, "mm_processor_kwargs": limits}
+            sizes = self._sizes(request.benchmark)
+            resized = [sizes.resize(image) for image in images]
+            prompt |= {"multi_modal_data": {"image": resized}, "mm_processor_kwargs": DO_NOT_RESIZE}
         return prompt
 
     def _params(self, request: Request) -> SamplingParams:
@@ -137,11 +139,13 @@ class VllmSource:
         )
 
     def _pixels(self, request: Request) -> int:
-        """Of its images as they are processed."""
-        limits = pixel_limits(self._settings, request.benchmark)
-        least, most = limits.get("min_pixels", 0), limits.get("max_pixels", math.inf)
-        sizes = (image.width * image.height for image in images_of(request.question))
-        return int(sum(min(max(size, least), most) for size in sizes))
+        """Of its images as they are read."""
+        images = images_of(request.question)
+        return sum(math.prod(self._sizes(request.benchmark).fit(*image.size)) for image in images)
+
+    def _sizes(self, benchmark: str) -> ImageSizes:
+        limits = pixel_limits(self._settings, benchmark)
+        return ImageSizes.of_model(self._model, limits.get("min_pixels"), limits.get("max_pixels"))
 
 
 def message_content(question: Question) -> list[dict[str, str]]:
@@ -158,7 +162,7 @@ def images_of(question: Question) -> list[Image]:
 
 
 def pixel_limits(settings: DictConfig, benchmark: str) -> dict[str, int]:
-    """Arguments of the model's image processor; none where images stay as they are."""
+    """Of a benchmark's images, without those that the model's image processor has of its own."""
     if not BENCHMARKS[benchmark].resizes:
         return {}
     limits = {"min_pixels": settings.min_pixels, "max_pixels": settings.max_pixels}

@@ -1,0 +1,76 @@
+"""A training ends when a node of its Ray cluster is lost, whatever it is waiting for.
+
+What asks a dead node for something is told by Ray. But verl 0.9.1 hands prompts to its agent loops without waiting for
+them (trainer/ppo/v1/agent_loop_tq.py:59): what those of a dead node were sampling would be waited for without end.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import NoReturn, Self
+
+import ray
+
+from verl_vaopd.runs.causes import short_cause
+
+INTERVAL_S = 5.0
+GRACE_S = 15.0
+"""For the error of whatever asked the node first, which says more."""
+
+
+class NodeLost(RuntimeError):
+    """A node that the training began with is gone."""
+
+
+def alive_nodes() -> dict[str, str]:
+    """{id: address} of the cluster's nodes."""
+    return {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+
+
+class NodeWatch:
+    """Raises NodeLost in the main thread, or from an error that left the context, when a node is gone.
+
+    Use as a context manager, in the main thread. Ray itself notices after about a minute without a sign of life.
+    """
+
+    def __init__(self, nodes: Callable[[], dict[str, str]] = alive_nodes, grace_s: float = GRACE_S):
+        self._nodes = nodes
+        self._interval_s, self._grace_s = min(INTERVAL_S, grace_s), grace_s
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="node watch", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._first = self._nodes()
+        self._handler = signal.signal(signal.SIGUSR1, self._raise)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._ended.set()
+        self._thread.join()
+        signal.signal(signal.SIGUSR1, self._handler)
+        if isinstance(error, Exception) and not isinstance(error, NodeLost) and self._lost():
+            raise NodeLost(f"{self._told()}; first to fail: {short_cause(str(error))}") from error
+
+    def _watch(self) -> None:
+        while not self._ended.wait(self._interval_s):
+            # Again and again: a library may have caught it.
+            if self._lost() and not self._ended.wait(self._grace_s):
+                os.kill(os.getpid(), signal.SIGUSR1)
+
+    def _lost(self) -> list[str]:
+        return sorted(self._first[node] for node in self._first.keys() - self._nodes().keys())
+
+    def _told(self) -> str:
+        return (
+            f"the Ray cluster lost {', '.join(self._lost())}, of the {len(self._first)} nodes that this run began with"
+        )
+
+    def _raise(self, number: int, frame: FrameType | None) -> NoReturn:
+        raise NodeLost(f"{self._told()}; what was waited for was there")
