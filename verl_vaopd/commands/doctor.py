@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from verl_vaopd.commands import supervisor
 from verl_vaopd.commands.checks import as_events
 from verl_vaopd.commands.console import Console
-from verl_vaopd.commands.prepare import require_data
+from verl_vaopd.commands.data import require_data
 from verl_vaopd.config import compose, examine, validate, with_default_groups
 from verl_vaopd.model_weights import fetch_models, hub_models, require_models
 from verl_vaopd.platform import is_cpu, verify_registration

@@ -2,9 +2,9 @@
 
 The name follows from the recipes, the seed and a hash of the resolved configuration, so that the same command finds its
 unfinished run and resumes it. Where the run lives (`run.name`, `root`, `dir`, `fresh`, `changed_data`), the Ray cluster
-and what is checked of the run (`preflight`) are no part of the hash. The number of the student's ranks is no part of the
-name: its checkpoints have a shard for each, so that the same command on another number finds the run, and is refused.
-No torch is imported.
+and what is checked (`preflight`) are no part of the hash. The number of the student's ranks is no part of the name: its
+checkpoints have a shard for each, so that the same command on another number finds the run, and is refused. No torch is
+imported.
 
     config.yaml       the resolved configuration, run.dir included
     overrides.txt     the overrides of the command line, one per line
