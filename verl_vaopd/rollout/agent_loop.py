@@ -114,6 +114,10 @@ class ViewAgentLoopWorker(_Base):
             self.failures[f"{type(error).__name__}: {short_cause(str(error))}"] += 1
             raise
 
+    async def stay(self) -> None:
+        """Never returns: whoever called learns of the worker's death."""
+        await asyncio.Event().wait()
+
     def connect(self, llm_client: LLMServerClient, reward_handles: list[ray.actor.ActorHandle] | None) -> None:
         """Whom to ask for responses and, if not this process, for rewards; before the first prompt."""
         vars(llm_client).update(vars(self.llm_client))  # what verl has attached to the placeholder, for traces
@@ -220,6 +224,10 @@ class ViewAgentLoopManager(AgentLoopManagerTQ):
         """Wait for the workers, and give them verl's vLLM servers and reward workers. Raises what stopped a worker."""
         self.llm_client, self.reward_loop_worker_handles = llm_client, reward_handles
         ray.get([worker.connect.remote(llm_client, reward_handles) for worker in self.agent_loop_workers])
+
+    def lifelines(self) -> list[ray.ObjectRef]:
+        """A call to each worker that ends when the worker dies."""
+        return [worker.stay.remote() for worker in self.agent_loop_workers]
 
     def take_failures(self) -> Counter[str]:
         """How often each reason ended a rollout, in all workers, since the last call."""

@@ -185,10 +185,10 @@ def train(job: Job) -> None:
     import transfer_queue as tq
     from verl.utils.import_utils import load_class_from_fqn
 
-    from verl_vaopd.trainer.node_watch import NodeWatch
     from verl_vaopd.trainer.session import release, require_own_queue
     from verl_vaopd.trainer.shared_storage import require_shared
     from verl_vaopd.trainer.trainer import DistillationTrainer
+    from verl_vaopd.trainer.watch import Watch, none_ended
 
     verify_registration()
     config, trainer = job.config, None
@@ -213,7 +213,8 @@ def train(job: Job) -> None:
             events.write("phase", name="starting rollouts")
             agent_loops.result().connect(trainer.get_llm_client(), trainer.get_reward_handles())
             job.begun = True
-            with NodeWatch():
+            lifelines = agent_loops.result().lifelines()
+            with Watch(lambda: none_ended(lifelines)):
                 trainer.fit(agent_loops.result())
         finally:
             tq.close()

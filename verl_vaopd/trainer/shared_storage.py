@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from verl_vaopd.data.files import train_files
-from verl_vaopd.trainer.node_watch import alive_nodes
+from verl_vaopd.trainer.watch import alive_nodes
 
 _TIMEOUT_S = 300.0
 
