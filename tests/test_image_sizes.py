@@ -13,6 +13,8 @@ from PIL import Image
 from verl_vaopd.image_sizes import DO_NOT_RESIZE, ImageSizes
 from verl_vaopd.platform import activate
 
+activate()  # qwen_vl_utils imports torchvision
+
 OWN = SimpleNamespace(patch_size=16, merge_size=2, size={"shortest_edge": 65_536, "longest_edge": 16_777_216})
 
 
@@ -45,7 +47,6 @@ def test_an_image_of_the_right_size_is_left_alone() -> None:
 
 def test_the_processor_would_resize_once_more() -> None:
     """Limits so near to each other that multiples of 32 leave them: enlarged, then reduced again."""
-    activate()
     from transformers import Qwen2VLImageProcessor
 
     processor = Qwen2VLImageProcessor(patch_size=16, merge_size=2, image_mean=[0.5] * 3, image_std=[0.5] * 3)
