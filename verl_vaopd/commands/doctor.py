@@ -10,10 +10,11 @@ import tempfile
 from collections.abc import Sequence
 
 from verl_vaopd.commands import supervisor
-from verl_vaopd.commands.checks import as_events
+from verl_vaopd.commands.checks import as_events, memory, memory_problem
 from verl_vaopd.commands.console import Console
 from verl_vaopd.commands.data import require_data
 from verl_vaopd.config import compose, examine, validate, with_default_groups
+from verl_vaopd.config.preflight import FAILED
 from verl_vaopd.model_weights import fetch_models, hub_models, require_models
 from verl_vaopd.platform import is_cpu, verify_registration
 from verl_vaopd.provenance import hardware, package_versions, source_version
@@ -60,7 +61,10 @@ def check(overrides: Sequence[str]) -> int:
     """
     cfg, console = compose(with_default_groups(overrides)), Console()
     found, findings = examine(cfg)
-    for event in as_events(found, cfg.preflight.waive):
+    estimated = memory(cfg)
+    if estimated.outcome(cfg.preflight.waive) == FAILED:
+        findings.problems.append(memory_problem(estimated))
+    for event in as_events([*found, estimated], cfg.preflight.waive):
         console.show(event)
     for problem in findings.problems:
         console.print(f"\n{problem}")

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from verl_vaopd.commands.checks import require_memory
 from verl_vaopd.commands.data import require_data
 from verl_vaopd.model_weights import hub_models, require_models
 from verl_vaopd.runs import run_dir
@@ -135,6 +136,7 @@ def compose_all(overrides_of: Mapping[str, Sequence[str]]) -> dict[str, DictConf
         try:
             configs[part] = compose(overrides)
             validate(configs[part])
+            require_memory(configs[part])
         except ConfigError as error:
             for problem in error.problems:
                 found.setdefault(problem, []).append(part)

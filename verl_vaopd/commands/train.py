@@ -10,7 +10,7 @@ from pathlib import Path
 from omegaconf import OmegaConf
 
 from verl_vaopd.commands import report, supervisor
-from verl_vaopd.commands.checks import record
+from verl_vaopd.commands.checks import record, require_memory
 from verl_vaopd.commands.console import Console
 from verl_vaopd.commands.data import require_data
 from verl_vaopd.commands.program import program, short
@@ -38,7 +38,7 @@ def train(overrides: Sequence[str], command_line: Sequence[str], print_only: boo
     if print_only:
         print(OmegaConf.to_yaml(run_dir.with_dir(cfg, run_dir.choose(cfg))), end="")
         return 0
-    found = validate(cfg)
+    found = [*validate(cfg), require_memory(cfg)]
     models = hub_models([cfg])
     require_models(models)
     require_data(cfg)

@@ -21,6 +21,9 @@ RUNNING = (
 )
 """Checks of the running models, by name."""
 
+MEMORY = "memory"
+"""The check by estimate, which needs the plan of a job (commands/checks.py)."""
+
 PASSED, FAILED, WAIVED, WARNING, SKIPPED = "passed", "failed", "waived", "warning", "skipped"
 
 

@@ -20,7 +20,7 @@ from verl_vaopd.config.checks.places import check_places
 from verl_vaopd.config.checks.weights import check_weights, num_parameters
 from verl_vaopd.config.errors import Findings, Problem, closest, listing
 from verl_vaopd.config.following import longest_rollout
-from verl_vaopd.config.preflight import RUNNING, Finding
+from verl_vaopd.config.preflight import MEMORY, RUNNING, Finding
 from verl_vaopd.config.resolvers import requested_gpus
 from verl_vaopd.data.files import train_files
 from verl_vaopd.disk import free_bytes, size
@@ -123,7 +123,7 @@ def look(cfg: DictConfig, probe: HardwareProbe) -> list[Looked]:
 
 def check_waivers(cfg: DictConfig, findings: Findings) -> None:
     """Only checks that there are can be waived."""
-    names = (*STATIC, *RUNNING)
+    names = (*STATIC, MEMORY, *RUNNING)
     for name in cfg.preflight.waive:
         findings.require(
             name in names,
