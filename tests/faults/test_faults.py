@@ -43,10 +43,10 @@ def require_one_clear_end(ended: Ended, *named: str) -> None:
 @pytest.mark.parametrize(
     ("part", "named"),
     [
-        ("ray::TeacherWorker", ("TeacherWorker",)),
+        ("TeacherWorker", ("TeacherWorker",)),
         ("ray::WorkerDict", ("WorkerDict",)),
-        ("ray::vLLMHttpServer", ("vLLMHttpServer",)),
-        ("ray::ViewAgentLoopWorker", ("ViewAgentLoopWorker",)),
+        ("vLLMHttpServer", ("vLLMHttpServer",)),
+        ("ViewAgentLoopWorker", ("ViewAgentLoopWorker",)),
         ("raylet/raylet", ("raylet", "node", "Ray")),
     ],
 )
