@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.data.published_sets import hub_geometry3k, picture, released_geometry3k, virl39k
+from tests.hub_server import Repo, ask, serve
 from verl_vaopd.data.checking import check_files
 from verl_vaopd.data.prepared import preparation
 from verl_vaopd.data.prepared.parts import PART
@@ -164,6 +166,22 @@ def test_again_does_nothing_and_otherwise_is_refused(tmp_path: Path) -> None:
     assert {path.name: path.stat().st_mtime_ns for path in out.iterdir() if path.name != "test.parquet"} == {
         name: changed for name, changed in before.items() if name != "test.parquet"
     }
+
+
+def test_from_the_hub_and_again_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source = hub_geometry3k(tmp_path / "source", {"train": 3, "validation": 1, "test": 1})
+    files = {path.relative_to(source).as_posix(): path.read_bytes() for path in source.rglob("*.parquet")}
+    request = Request("geo3k", 0, partial=True)
+    with serve() as hub:
+        ask(hub, monkeypatch, tmp_path / "cache")
+        repo = hub.repos[f"datasets/{GEO3K}"] = Repo({**files, "README.md": b"not needed"})
+        manifest, _ = prepare(request, tmp_path / "out")
+        assert sorted(hub.fetched()) == sorted(files)
+    (found,) = manifest["sources"]
+    assert (found["kind"], found["place"]) == ("hub", f"{GEO3K}@{repo.commit}")
+    assert found["files"] == {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+    assert manifest["splits"]["train"]["kept"] == 3
+    assert prepare(request, tmp_path / "out") == (manifest, False)  # the hub is gone
 
 
 def test_refused_before_anything_is_written(tmp_path: Path) -> None:
