@@ -169,7 +169,7 @@ def test_again_does_nothing_and_otherwise_is_refused(tmp_path: Path) -> None:
 
 
 def test_from_the_hub_and_again_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    source = hub_geometry3k(tmp_path / "source", {"train": 3, "validation": 1, "test": 1})
+    source = hub_geometry3k(tmp_path / "source", {"train": 3, "validation": 1, "test": 2})
     files = {path.relative_to(source).as_posix(): path.read_bytes() for path in source.rglob("*.parquet")}
     request = Request("geo3k", 0, partial=True)
     with serve() as hub:
