@@ -22,7 +22,7 @@ START_S, END_S = 300.0, 60.0
 NUM_STEPS = 24
 SMALL = (
     *("hardware=cpu", "dataset=tinygeo", "student=tiny", "teacher=tiny", "run.name=hurt"),
-    *("data.train_batch_size=2", "actor_rollout_ref.rollout.n=2", "data.max_response_length=64"),
+    *("data.train_batch_size=2", "actor_rollout_ref.rollout.n=2"),
     *("dataset.num_train=64", "dataset.num_validation=2", "dataset.num_test=2"),
     *("validation.num_questions=2", "validation.n=1", "validation.every=-1", "validation.before_train=false"),
     *("checkpoint.every=1", "dump.every=1", "dump.num_heldout_prompts=0", f"trainer.total_training_steps={NUM_STEPS}"),
