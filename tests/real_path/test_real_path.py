@@ -130,11 +130,11 @@ def evaluated(out: Path) -> dict[str, Any]:
 
 
 def test_every_problem_was_rolled_out(rollouts: list[dict[str, Any]]) -> None:
-    """Two steps of 2 x 2, and before and after them six held-out problems, of two splits."""
+    """Two steps of 2 x 2; before and after them six held-out problems, of two splits; and the preflight's four."""
     names = [(rollout["file"].split("-")[0], str(rollout["index"])) for rollout in rollouts]
     trained, held_out = ([index for split, index in names if (split == "train") == train] for train in (True, False))
     assert sorted(trained) == sorted(2 * PROBLEMS[:4])
-    assert sorted(held_out) == sorted(2 * PROBLEMS[4:])
+    assert sorted(held_out) == sorted(PROBLEMS[:4] + 2 * PROBLEMS[4:])
 
 
 def test_prompts_are_those_of_the_processor(rollouts, problems, processor) -> None:
@@ -148,7 +148,7 @@ def test_prompts_are_those_of_the_processor(rollouts, problems, processor) -> No
         assert num_visual == problem.image.width * problem.image.height // 32**2 >= MIN_PIXELS // 32**2
         if told := rollout["vllm_prompt"]:  # from the second token on, and a filler
             assert [ids[0] for ids in told["prompt_ids"][:-1]] == expected[1:]
-    assert sum(rollout["vllm_prompt"] is not None for rollout in rollouts) == 16
+    assert sum(rollout["vllm_prompt"] is not None for rollout in rollouts) == 20
 
 
 def test_an_image_that_the_processor_resizes_itself_has_the_same_tokens(problems, processor) -> None:
