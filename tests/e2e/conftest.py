@@ -39,6 +39,7 @@ SMALL = [
     "validation.n=2",
     "validation.every=2",
     "checkpoint.every=2",
+    "preflight.num_prompts=3",
     "dump.every=1",
     "dump.num_heldout_prompts=3",
     f"dump.num_train_rollouts={NUM_PROMPTS * NUM_SIBLINGS}",

@@ -46,7 +46,6 @@ SMALLEST = (
     "validation.every=-1",  # but the last step
     "validation.before_train=false",
     "checkpoint.every=-1",
-    "preflight.num_prompts=3",
     "dump.every=3",
     "dump.num_train_rollouts=8",
     "collect.n=3",

@@ -54,7 +54,7 @@ def get_the_file(path: Path) -> str:
 
 def num_parameters(directory: Path) -> int | None:
     """Numbers in the safetensors files of a model; None where there are none that can be read."""
-    return sum(_tensors(directory).values()) or None
+    return sum(elements for _, elements in _tensors(directory)) or None
 
 
 def checkpoint_bytes(cfg: DictConfig) -> int:
@@ -95,21 +95,21 @@ def _check_bucket(cfg: DictConfig, findings: Findings) -> None:
 
 def _largest_tensor(directory: Path) -> tuple[str, int] | None:
     """Name and number of elements."""
-    return max(_tensors(directory).items(), key=lambda item: item[1], default=None)
+    return max(_tensors(directory), key=lambda tensor: tensor[1], default=None)
 
 
-def _tensors(directory: Path) -> dict[str, int]:
-    """Elements of every tensor in the safetensors files of a model; none where they cannot be read."""
+def _tensors(directory: Path) -> list[tuple[str, int]]:
+    """Name and elements of every tensor in the safetensors files of a model; none where they cannot be read."""
     try:
         headers = [_header(path) for path in _files(directory) if path.suffix == ".safetensors"]
     except (OSError, ValueError):
-        return {}
-    return {
-        name: math.prod(entry["shape"])
+        return []
+    return [
+        (name, math.prod(entry["shape"]))
         for header in headers
         for name, entry in header.items()
         if name != "__metadata__"
-    }
+    ]
 
 
 def _directory(model: str) -> Path | None:
