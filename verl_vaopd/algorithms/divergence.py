@@ -129,8 +129,10 @@ def _log_softmax(
         )
     size = checks.common_vocab_size(student_logits.shape[1], teacher_logits.shape[1], vocab_size)
     dtype = compute_dtype(student_logits, teacher_logits)
-    student = torch.log_softmax(student_logits[:, :size].to(dtype) / temperature, dim=-1)
-    teacher = torch.log_softmax(teacher_logits.detach()[:, :size].to(dtype) / temperature, dim=-1)
+    sides = [logits[:, :size].to(dtype) for logits in (student_logits, teacher_logits.detach())]
+    if temperature != 1:
+        sides = [logits / temperature for logits in sides]
+    student, teacher = (torch.log_softmax(logits, dim=-1) for logits in sides)
     return student, teacher
 
 

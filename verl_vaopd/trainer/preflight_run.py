@@ -145,8 +145,8 @@ class Preflight:
         num_tokens = [tag["response_len"] for tag in batch.tags]
         complete = preflight.teacher_scores(rows.lengths(batch, fields.TEACHER_LOG_PROBS), num_tokens)
         self._conclude(when, [complete])
-        asked = (fields.STUDENT_LOG_PROBS, fields.TEACHER_ENTROPY, fields.ROLLOUT_LOG_PROBS)
-        rollouts = rows.load_rollouts(batch, ask.eos_token_ids, [*SOURCES["sampled"], *asked])
+        asked = [*SOURCES["sampled"], fields.STUDENT_LOG_PROBS, fields.TEACHER_ENTROPY, fields.ROLLOUT_LOG_PROBS]
+        rollouts = rows.load_rollouts(batch, ask.eos_token_ids, asked)
         known, mask, seen = rollouts.per_token, rollouts.response_mask, self._seen(rollouts)
         clean, blank = self._with_view(padded, len(batch), _blank)
         again, same = self._with_view(padded, len(batch), dict)
