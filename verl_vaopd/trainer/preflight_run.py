@@ -31,6 +31,8 @@ from verl_vaopd.trainer.weighing import SOURCES, advantage_of
 
 LOOKED_AT = 256
 """Prompts among which those with an image are looked for."""
+BOTH_VIEWS = SOURCES["sampled"]
+"""Fields of the teacher's log-probs, of the clean and of the degraded view."""
 GAP_METRICS = ("vaopd/log_prob_gap/mean_abs", "vaopd/log_prob_gap/max_abs")
 
 Scores = tuple[torch.Tensor, torch.Tensor]
@@ -145,7 +147,7 @@ class Preflight:
         num_tokens = [tag["response_len"] for tag in batch.tags]
         complete = preflight.teacher_scores(rows.lengths(batch, fields.TEACHER_LOG_PROBS), num_tokens)
         self._conclude(when, [complete])
-        asked = [*SOURCES["sampled"], fields.STUDENT_LOG_PROBS, fields.TEACHER_ENTROPY, fields.ROLLOUT_LOG_PROBS]
+        asked = [*BOTH_VIEWS, fields.STUDENT_LOG_PROBS, fields.TEACHER_ENTROPY, fields.ROLLOUT_LOG_PROBS]
         rollouts = rows.load_rollouts(batch, ask.eos_token_ids, asked)
         known, mask, seen = rollouts.per_token, rollouts.response_mask, self._seen(rollouts)
         clean, blank = self._with_view(padded, len(batch), _blank)
@@ -194,7 +196,7 @@ class Preflight:
     def _scores(self, padded: KVBatchMeta, num_real: int) -> Scores:
         self.validation.teacher.score(padded, ScoreRequest.for_heldout())
         real = rows.select(padded, range(num_real))
-        found = rows.fetch(real, SOURCES["sampled"])
+        found = rows.fetch(real, BOTH_VIEWS)
         return found[fields.TEACHER_LOG_PROBS], found[fields.DEGRADED_TEACHER_LOG_PROBS]
 
     def _seen(self, rollouts: Rollouts) -> torch.Tensor:
