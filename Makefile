@@ -4,7 +4,7 @@ SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh requirements/*.sh tests/cluster/
 # By name: what a person's use leaves in the clone (data sets, runs, models, other environments) is none of its code.
 CODE := verl_vaopd tests benchmarks setup.py
 
-.PHONY: setup test test-gpu-lock test-cluster test-slurm test-faults check lint type fmt bench demo demo-real clean lock
+.PHONY: setup test test-gpu-lock test-cluster test-slurm check lint type fmt bench demo demo-real clean lock
 
 setup:
 	@bash launch/setup.sh
@@ -29,10 +29,6 @@ test-cluster:
 
 test-slurm:
 	@bash tests/cluster/slurm.sh
-
-# Parts of real trainings are killed: a minute for each fault; docs/reliability.md has the outcomes.
-test-faults: setup
-	@VAOPD_TEST_FAULTS=1 $(BIN)/pytest -q -rA tests/faults
 
 lint: setup
 	@$(BIN)/ruff check $(CODE)

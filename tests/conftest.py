@@ -23,7 +23,6 @@ def environment() -> Iterator[None]:
 
 
 REAL_FILES = "VAOPD_REAL_FILES"
-FAULTS = "VAOPD_TEST_FAULTS"
 
 
 @pytest.fixture(scope="session")
@@ -38,7 +37,6 @@ def real_files() -> Path:
 
 CANNOT_RUN_HERE = {
     "gpu": "" if torch.cuda.is_available() else "needs CUDA: torch.cuda.is_available() is False here",
-    "fault": "" if os.environ.get(FAULTS) else "takes minutes: `make test-faults` runs it",
     "cpu_vllm": "" if has_cpu_vllm() else "needs vLLM's CPU build: requirements/cpu.txt is not what is installed here",
 }
 """Marker -> why its tests are skipped; empty where they run."""
