@@ -49,7 +49,7 @@ def load_image(data: bytes) -> Image.Image:
 
     Args:
         data: a whole file of one of FORMATS.
-    Returns: RGB, right side up.
+    Returns: RGB, right side up, without the file's metadata.
     Raises:
         ImageFileError: not such a file, damaged or cut off, more than one picture, too large, too long and narrow, or
             numbers of which nobody can say which is white.
@@ -60,7 +60,9 @@ def load_image(data: bytes) -> Image.Image:
             picture = opened if opened.mode in _DEEP_MODES else _without_deep_key(opened)
             picture.load()
             upright = _upright(picture, opened)
-            return _on_white(_in_8_bits(upright, opened.format) if upright.mode in _DEEP_MODES else upright)
+            seen = _on_white(_in_8_bits(upright, opened.format) if upright.mode in _DEEP_MODES else upright)
+            # Pillow keeps the camera's orientation beside the turned picture, and vLLM would turn it once more.
+            return Image.frombytes(seen.mode, seen.size, seen.tobytes())
     except ImageFileError:
         raise
     except Image.UnidentifiedImageError:
