@@ -24,7 +24,8 @@ from verl_vaopd.progress import Bar
 
 Kind = Literal["model", "dataset"]
 
-_ID = re.compile(r"[\w-][\w.-]*/[\w.-]+")
+ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
+"""Of a repository; the oldest ones have no owner."""
 _SECRETS = re.compile(r"(?<=//)[^/@\s]*@|\?[^\s'\"]*")
 """Of an address: a password of a proxy, and the signature of a link."""
 
@@ -90,8 +91,8 @@ def repository(repo_id: str, kind: Kind) -> Repository:
 
 
 def is_id(name: str) -> bool:
-    """Whether it looks like OWNER/NAME of the hub."""
-    return _ID.fullmatch(name) is not None
+    """Whether it looks like OWNER/NAME of the hub, and not like a mistyped directory beside this one."""
+    return "/" in name and ID.fullmatch(name) is not None
 
 
 def not_cached(found: Repository, files: Iterable[HubFile]) -> list[HubFile]:

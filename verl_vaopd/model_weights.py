@@ -14,7 +14,6 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from verl_vaopd import hub
-from verl_vaopd.config.checks.models import HUB_ID
 from verl_vaopd.config.checks.weights import require_whole_weights
 from verl_vaopd.disk import require_room, size
 
@@ -31,7 +30,7 @@ def hub_models(configs: Iterable[DictConfig], roles: Iterable[str] = ("student",
 
 def is_hub_id(model: str) -> bool:
     """Whether it is no path of this machine, and can be the id of a repository."""
-    return not Path(model).expanduser().exists() and HUB_ID.fullmatch(model) is not None
+    return not Path(model).expanduser().exists() and hub.ID.fullmatch(model) is not None
 
 
 def require_models(models: Mapping[str, str]) -> list[tuple[hub.Repository, list[hub.HubFile]]]:

@@ -1,10 +1,22 @@
-"""Parquet files row by row, in the memory of one page: a page of images is half a gigabyte, a row group several."""
+"""Parquet files of rows with images: read row by row, in the memory of one page, and written in small pages.
+
+A page as other programs write it may hold half a gigabyte of images, a row group several."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 _BUFFER = 1 << 16  # bytes
+_ROWS_PER_CHECK = 16
+"""Rows after which the writer looks whether a page is full (1 MB); by default 1,024, whatever their size."""
+
+
+def row_writer(path: Path, schema: Any) -> Any:
+    """A pyarrow ParquetWriter, to be closed, of a file whose readers hold little: its pages are small."""
+    import pyarrow.parquet as pq
+
+    # Of images a dictionary would be the file once more.
+    return pq.ParquetWriter(path, schema, write_batch_size=_ROWS_PER_CHECK, use_dictionary=False)
 
 
 def open_parquet(path: Path) -> Any:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from omegaconf import MISSING
 
 from verl_vaopd.algorithms.options import option
+from verl_vaopd.data.files import DATASETS
 
 
 @dataclass
@@ -12,7 +13,7 @@ class DatasetConfig:
     """Where the data are, how they are read and, if code makes them, how they are made."""
 
     name: str = option(MISSING, "Its recipe.")
-    root: str = option("datasets/${dataset.name}", "Directory with train.parquet and validation.parquet.")
+    root: str = option(f"{DATASETS}/${{dataset.name}}", "Directory with train.parquet and validation.parquet.")
     prompt_suffix: str = option(
         " Please reason step by step, and put your final answer within \\boxed{}.",
         "Appended to each question that does not end in it. The paper does not print its prompt; this is the one of "

@@ -13,6 +13,9 @@ from verl_vaopd.data.generated import GENERATED
 from verl_vaopd.data.prepared import PREPARED
 from verl_vaopd.files import sha256_of
 
+DATASETS = "datasets"
+"""Directory of all data sets whose place nobody has chosen."""
+
 
 def train_files(cfg: DictConfig) -> list[Path]:
     """`data.train_files`"""
@@ -37,7 +40,7 @@ def is_to_be_prepared(cfg: DictConfig, file: Path) -> bool:
 
 def default_root(name: str) -> Path:
     """Where a data set is if dataset.root does not say otherwise."""
-    return Path("datasets") / name
+    return Path(DATASETS) / name
 
 
 def contents(cfg: DictConfig) -> dict[str, str]:

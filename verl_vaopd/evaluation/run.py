@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
-from tqdm import tqdm
 
 from verl_vaopd import hub
 from verl_vaopd.config.checks.weights import require_whole_weights
@@ -36,6 +35,7 @@ from verl_vaopd.model_weights import fetch_models, is_hub_id
 from verl_vaopd.platform import probe_gpus, use_cpu
 from verl_vaopd.platform.temporary import own_temporary_files
 from verl_vaopd.platform.vllm_engine import request_seed
+from verl_vaopd.progress import Bar
 from verl_vaopd.provenance import weights_fingerprint
 from verl_vaopd.runs.run_dir import CHECKPOINTS, CONFIG
 
@@ -100,7 +100,10 @@ def _sample(
         stack.callback(source.close)
         requests = itertools.chain.from_iterable(part.requests(settings) for part in parts.values())
         num_failed = 0
-        with Speed(out / SPEED, source.occupancy, source.num_gpus) as speed, _bar("sampling", wanted, present) as bar:
+        with (
+            Speed(out / SPEED, source.occupancy, source.num_gpus) as speed,
+            Bar("sampling", wanted, " responses", done=present) as bar,
+        ):
             for group in source.responses(requests):
                 for name, part in parts.items():
                     part.store([response for response in group if response.benchmark == name])
@@ -217,7 +220,7 @@ def _done(path: Path) -> set[tuple[str, int]]:
 def _score(settings: DictConfig, benchmark: Benchmark, directory: Path, judge: CachedJudge | None) -> None:
     asks = judge if settings.protocol == "official" else None
     num_responses = sum(1 for _ in scoring.read_questions(directory)) * settings.n
-    with _bar(f"{benchmark.name} scores", num_responses, 0) as bar:
+    with Bar(f"{benchmark.name} scores", num_responses, " responses") as bar:
         concurrency = settings.judge.concurrency if asks else 1
         scoring.score_responses(benchmark, directory, settings.protocol, settings.n, asks, concurrency, bar.update)
 
@@ -284,9 +287,3 @@ def _judge(settings: DictConfig) -> CachedJudge | None:
     require_endpoint("judge.endpoint", chosen.endpoint)
     cache = Path(chosen.cache).expanduser() if chosen.cache else out_directory(settings) / _JUDGE_CACHE
     return CachedJudge(chosen, cache, ChatClient(chosen.endpoint, chosen.key_env, chosen.timeout, chosen.attempts))
-
-
-def _bar(name: str, total: int, initial: int) -> tqdm:
-    # A file is not redrawn: it gets a line every half minute.
-    interval = 0.1 if sys.stderr.isatty() else 30.0
-    return tqdm(total=total, initial=initial, desc=name, unit=" responses", mininterval=interval, file=sys.stderr)

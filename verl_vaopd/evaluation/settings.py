@@ -13,6 +13,7 @@ from yaml import YAMLError  # type: ignore[import-untyped]
 
 from verl_vaopd.algorithms.options import option, options_of
 from verl_vaopd.config.data_schema import DatasetConfig
+from verl_vaopd.data.files import DATASETS
 from verl_vaopd.evaluation.benchmark import PROTOCOLS, Benchmark
 from verl_vaopd.evaluation.benchmarks import BENCHMARKS, PAPER
 
@@ -45,7 +46,7 @@ class Settings:
         None, "File made elsewhere: benchmark, question, sample, response; finish_reason and num_tokens if known."
     )
     benchmarks: str = option("all", "Names with commas between them; all: those of the paper.")
-    data: str = option("datasets", "Directory of the benchmarks' files.")
+    data: str = option(DATASETS, "Directory of the benchmarks' files.")
     files: dict[str, str] = option({}, "File or directory of a single benchmark: files.mathvista=PATH.")
     out: str | None = option(None, "The run's directory; null: eval/NAME, after the model.")
     protocol: str = option("rule", "How responses are scored.", choices=PROTOCOLS)

@@ -8,7 +8,7 @@ so: vLLM's batches depend on timing there, and the last digits of the logits on 
 from __future__ import annotations
 
 import argparse
-import sys
+import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow.parquet as pq
 from omegaconf import DictConfig, OmegaConf
-from tqdm import tqdm
 
 from verl_vaopd.data.generated import generate
 from verl_vaopd.data.scoring import Verifier, tell_unscored
@@ -26,6 +25,7 @@ from verl_vaopd.limited_process import Limits
 from verl_vaopd.platform import use_cpu, verify_registration
 from verl_vaopd.platform.temporary import own_temporary_files
 from verl_vaopd.platform.vllm_engine import cpu_engine_options, forget, request_seed, start_engine
+from verl_vaopd.progress import Bar
 from verl_vaopd.provenance import package_versions, source_version
 from verl_vaopd.rollout.row_check import require_made_rows
 
@@ -165,11 +165,11 @@ def _collect_missing(cfg: DictConfig, train_file: Path, collection: Collection, 
     prompts = TrainingPrompts(cfg, train_file)
     assert len(prompts) == num_prompts
     engine = _engine(cfg)
-    verifier = Verifier(Limits(**cfg.verification))
     parts = collection.missing()
-    # A file is not redrawn: it gets a line every half minute.
-    interval = 0.1 if sys.stderr.isatty() else 30.0
-    with tqdm(total=num_prompts, initial=parts[0].start, unit=" prompts", mininterval=interval, file=sys.stderr) as bar:
+    with (
+        contextlib.closing(Verifier(Limits(**cfg.verification))) as verifier,
+        Bar("collecting", num_prompts, " prompts", done=parts[0].start) as bar,
+    ):
         for part in parts:
             batch = prompts.build(part)
             samples = _sample(cfg, engine, batch, bar)
@@ -183,7 +183,6 @@ def _collect_missing(cfg: DictConfig, train_file: Path, collection: Collection, 
                     for prompt, outputs in zip(batch, samples, strict=True)
                 ]
             )
-    verifier.close()
     if told := tell_unscored(verifier.take_unscored(), "collection"):
         print(told)
 
@@ -199,7 +198,7 @@ def _engine(cfg: DictConfig) -> LLM:
     return start_engine(model=cfg.teacher.path, dtype=cfg.teacher.dtype, seed=cfg.run.seed, **options)
 
 
-def _sample(cfg: DictConfig, engine: LLM, prompts: Sequence[Prompt], bar: tqdm) -> list[list[CompletionOutput]]:
+def _sample(cfg: DictConfig, engine: LLM, prompts: Sequence[Prompt], bar: Bar) -> list[list[CompletionOutput]]:
     """`collect.n` responses to each prompt."""
     from vllm import SamplingParams
 

@@ -38,12 +38,14 @@ from verl_vaopd.data.files import contents
 from verl_vaopd.disk import told_if_full
 from verl_vaopd.files import write_text
 from verl_vaopd.provenance import hardware, package_versions, source_version
+from verl_vaopd.runs import differences
 
 CONFIG, OVERRIDES, VERSIONS, LAUNCHES = "config.yaml", "overrides.txt", "versions.json", "launches.jsonl"
 LOG, FINISHED, CHECKPOINTS = "train.log", "finished.json", "checkpoints"
 _LOCK = "lock"
 
 _WHEREABOUTS = {"name": "RUN", "root": "RUNS", "dir": "RUN_DIR", "fresh": False, "changed_data": False}
+_WHEREABOUTS_KEYS = tuple(f"run.{name}" for name in _WHEREABOUTS)
 _NO_PART = ("ray_kwargs", "preflight")
 """Sections that say nothing of what a run computes."""
 _RANKS = ("trainer.n_gpus_per_node", "trainer.nnodes")
@@ -143,12 +145,16 @@ def _prepare(cfg: DictConfig, path: Path, overrides: Sequence[str], command: Seq
         first = _first_launch(path)
         if first["config_sha256"] != record["config_sha256"]:
             os.close(lock)
-            raise ValueError(_other_configuration(cfg, path))
-        changed_files = _changed_files(first, record)
+            now, then = with_dir(cfg, path), OmegaConf.load(path / CONFIG)
+            raise ValueError(differences.of_configuration(path, now, then, (*_NO_PART, *_WHEREABOUTS_KEYS), _RANKS))
+        changed_files = differences.changed_files(first, record)
         if changed_files and not cfg.run.changed_data:
             os.close(lock)
-            raise ValueError(_other_data(changed_files, path))
-        changes = (*_changes(first, record), *(f"{file}: another content than at the start" for file in changed_files))
+            raise ValueError(differences.of_data(path, changed_files))
+        changes = (
+            *differences.of_software(first, record),
+            *(f"{file}: another content than at the start" for file in changed_files),
+        )
     else:
         write_text(path / VERSIONS, json.dumps(record, indent=2) + "\n")
         write_text(path / OVERRIDES, "".join(f"{override}\n" for override in overrides))
@@ -239,64 +245,6 @@ def _acquire(path: Path) -> int:
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
-
-
-def _other_configuration(cfg: DictConfig, path: Path) -> str:
-    here = _flatten(OmegaConf.to_container(with_dir(cfg, path)))
-    there = _flatten(OmegaConf.to_container(OmegaConf.load(path / CONFIG)))
-    keys = (here.keys() | there.keys()) - {f"run.{name}" for name in _WHEREABOUTS}
-    keys = {key for key in keys if key.partition(".")[0] not in _NO_PART}
-    differing = sorted(key for key in keys if here.get(key) != there.get(key))
-    lines = [f"  {key}: {there.get(key, '(absent)')} there, {here.get(key, '(absent)')} now" for key in differing[:10]]
-    if len(differing) > 10:
-        lines.append(f"  and {len(differing) - 10} more")
-    if not set(differing).isdisjoint(_RANKS):
-        lines.append(
-            "verl's checkpoints have a shard for each of the student's GPUs and resume on the same number alone; to "
-            "train on with another one, write the weights as a model, `vaopd export "
-            f"{path} --checkpoint last --dtype float32`, and begin a new run with it as student.path (its optimizer "
-            "begins anew)"
-        )
-    return "\n".join(
-        [
-            f"run.name: got {path.name!r}, whose run in {path} has another configuration; expected the same one "
-            "to resume it, or a new name, or run.fresh=true",
-            *lines,
-        ]
-    )
-
-
-def _changed_files(first: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    """Data files whose content, or whose images, are not what they were; launches of older versions did not say."""
-    return [file for file, content in now["data"].items() if first.get("data", now["data"])[file] != content]
-
-
-def _other_data(files: Sequence[str], path: Path) -> str:
-    return (
-        f"run in {path}: got other data than it began with, in {', '.join(files)} or the images named there; expected "
-        "the same content; bring it back, start anew with run.fresh=true, or go on with the changed data: "
-        "run.changed_data=true, which is recorded in launches.jsonl"
-    )
-
-
-def _flatten(container: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(container, dict):
-        return {prefix: container}
-    return {
-        name: leaf
-        for key, value in container.items()
-        for name, leaf in _flatten(value, f"{prefix}.{key}" if prefix else str(key)).items()
-    }
-
-
-def _changes(first: dict[str, Any], now: dict[str, Any]) -> tuple[str, ...]:
-    before = {"python": first["python"], "commit": first["source"]["commit"], **first["packages"]}
-    after = {"python": now["python"], "commit": now["source"]["commit"], **now["packages"]}
-    return tuple(
-        f"{name}: {before.get(name)} at the start, {after.get(name)} now"
-        for name in sorted(before.keys() | after.keys())
-        if before.get(name) != after.get(name)
-    )
 
 
 def _now() -> str:

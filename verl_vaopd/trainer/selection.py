@@ -7,8 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from omegaconf import DictConfig
+from transfer_queue import KVBatchMeta
 
+from verl_vaopd.runs.events import EventLog
 from verl_vaopd.runs.token_dump import fixed_subset
+from verl_vaopd.trainer import rows
 
 
 def dumped_questions(dataset: Any, config: DictConfig) -> list[str]:
@@ -20,6 +23,30 @@ def dumped_questions(dataset: Any, config: DictConfig) -> list[str]:
     """
     questions = dataset.questions_of(config.validation.splits[0])
     return fixed_subset(questions, config.dump.num_heldout_prompts, config.run.seed)
+
+
+def informative(batch: KVBatchMeta, options: DictConfig, step: int, events: EventLog) -> tuple[KVBatchMeta, int]:
+    """The rollouts of prompts that teach something by comparison (`papo.min_accuracy`, `papo.max_accuracy`).
+
+    Args:
+        batch: of a step, before padding rows.
+        options: `papo` of the configuration; without limits every rollout stays.
+        events: are told where no prompt would be left, and all stay.
+    Returns: those rollouts, and how many prompts were taken out of the queue.
+    """
+    low, high = options.min_accuracy, options.max_accuracy
+    if low is None and high is None:
+        return batch, 0
+    kept = informative_positions(rows.uids(batch), rows.accuracies(batch), low, high)
+    if not kept:
+        events.write("warning", text=f"step {step}: all prompts are alike, none is filtered out")
+        return batch, 0
+    others = rows.select(batch, sorted(set(range(len(batch))) - set(kept)))
+    if not len(others):
+        return batch, 0
+    num_prompts = len(set(rows.uids(others)))
+    rows.clear(others)
+    return rows.select(batch, kept), num_prompts
 
 
 def informative_positions(

@@ -144,7 +144,9 @@ class DistillationTrainer(CheckpointedTrainer):
             self._count_unscored()
             rows.require_rollouts(len(batch))
             self.on_sample_end()
-        batch = self._leave_out_prompts(batch)
+        batch, self.num_filtered_prompts = selection.informative(
+            batch, self.config.papo, self.global_steps, self.events
+        )
         # Balancing may append padding rows and reorders: whatever is per token comes after it.
         batch = self._balance_batch(batch, metrics={})
         self.rollouts = None
@@ -183,22 +185,6 @@ class DistillationTrainer(CheckpointedTrainer):
         self.num_unscored_rewards = unscored.total()
         if unscored:
             self.events.write("warning", text=tell_unscored(unscored, f"step {self.global_steps}"))
-
-    def _leave_out_prompts(self, batch: KVBatchMeta) -> KVBatchMeta:
-        """DAPO's filter (`papo.min_accuracy`, `papo.max_accuracy`): prompts that teach nothing by comparison."""
-        low, high = self.config.papo.min_accuracy, self.config.papo.max_accuracy
-        self.num_filtered_prompts = 0
-        if low is None and high is None:
-            return batch
-        kept = selection.informative_positions(rows.uids(batch), rows.accuracies(batch), low, high)
-        if not kept:
-            self.events.write("warning", text=f"step {self.global_steps}: all prompts are alike, none is filtered out")
-            return batch
-        others = rows.select(batch, sorted(set(range(len(batch))) - set(kept)))
-        if len(others):
-            self.num_filtered_prompts = len(set(rows.uids(others)))
-            rows.clear(others)
-        return rows.select(batch, kept)
 
     def _score(self, batch: KVBatchMeta) -> None:
         """Both views by the teacher; with a visual advantage of whole distributions, the student's divergences too."""

@@ -8,20 +8,19 @@ loaded tokenizers.
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig
 
+from verl_vaopd import hub
 from verl_vaopd.config.checks.weights import get_the_file, is_pointer
 from verl_vaopd.config.errors import ConfigError, Findings, Problem, listing
 from verl_vaopd.config.following import longest_rollout
 from verl_vaopd.config.paths import ASSETS_DIR
 from verl_vaopd.data.generated import EMBEDDED
 
-HUB_ID = re.compile(r"[\w-][\w.-]*(/[\w.-]+)?")
 TOKEN_IDS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
 COMPARED = ("config.json", "tokenizer.json")
 PROCESSOR_FILES = ("processor_config.json", "preprocessor_config.json")
@@ -92,7 +91,7 @@ def _check_positions(cfg: DictConfig, paths: dict[str, Path], findings: Findings
 
 def _directory(key: str, given: str, path: Path, findings: Findings) -> Path | None:
     """Where a model's two files are on this machine; None for a hub id while the hub is out of reach: no problem."""
-    if not path.exists() and HUB_ID.fullmatch(given):
+    if not path.exists() and hub.ID.fullmatch(given):
         return _cached(given) or _downloaded(key, given, findings)
     shipped = path.is_relative_to(ASSETS_DIR)
     there = findings.require(
@@ -110,7 +109,7 @@ def known_directory(model: str) -> Path | None:
     path = Path(model).expanduser()
     if path.exists():
         return path if (path / "config.json").is_file() else None
-    return _cached(model) if HUB_ID.fullmatch(model) else None
+    return _cached(model) if hub.ID.fullmatch(model) else None
 
 
 def token_ids(path: Path) -> dict[str, int]:

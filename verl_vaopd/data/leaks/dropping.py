@@ -15,7 +15,7 @@ from verl_vaopd.data.leaks.report import LIMITS, Comparison
 from verl_vaopd.data.prepared.manifest import read
 from verl_vaopd.data.prepared.parts import Dropped
 from verl_vaopd.files import MANIFEST, require_replaceable, sha256_of, whole_directory, write_text
-from verl_vaopd.parquet import open_parquet, single_rows
+from verl_vaopd.parquet import open_parquet, row_writer, single_rows
 
 SPLIT = "train"
 TRAIN = f"{SPLIT}.parquet"
@@ -105,17 +105,13 @@ def _link(old: Path, new: Path) -> None:
 
 
 def _copy_without(old: Path, new: Path, numbers: Collection[int]) -> None:
-    """A parquet file without some of its rows, with its schema and compression, in the memory of a row group."""
+    """A parquet file without some of its rows, in the memory of a row group."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    with open_parquet(old) as opened:
-        compression = opened.metadata.row_group(0).column(0).compression
-        codec = "none" if compression == "UNCOMPRESSED" else compression.lower()
-        with pq.ParquetWriter(new, opened.schema_arrow, compression=codec) as writer:
-            kept = (row for number, row in enumerate(single_rows(opened)) if number not in numbers)
-            for rows in _groups(kept):
-                writer.write_table(pa.Table.from_batches(rows, opened.schema_arrow))
+    with open_parquet(old) as opened, row_writer(new, opened.schema_arrow) as writer:
+        kept = (row for number, row in enumerate(single_rows(opened)) if number not in numbers)
+        for rows in _groups(kept):
+            writer.write_table(pa.Table.from_batches(rows, opened.schema_arrow))
 
 
 def _groups(rows: Iterator[Any]) -> Iterator[list[Any]]:

@@ -9,12 +9,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from verl_vaopd.data.prepared.candidate import schema_of
 from verl_vaopd.data.prepared.parts import Dropped, Part
 from verl_vaopd.data.prepared.published import Published
 from verl_vaopd.files import sha256_of
+from verl_vaopd.parquet import row_writer
 
 NUM_VALIDATION = 200
 """Held-out problems on which checkpoints are selected (arXiv:2605.21924): drawn from Geometry3K's validation split."""
@@ -83,10 +82,7 @@ def _write(directory: Path, split: str, cls: type[Published], parts: Sequence[Pa
     """Write the rows that are drawn, each name once; returns their names in order."""
     drawn = _drawn(split, [name for part in parts for name in part.ids], seed)
     written: dict[str, None] = {}
-    # Few images to a page: readers hold a page.
-    with pq.ParquetWriter(
-        directory / f"{split}.parquet", schema_of(cls.extra), write_batch_size=16, use_dictionary=False
-    ) as writer:
+    with row_writer(directory / f"{split}.parquet", schema_of(cls.extra)) as writer:
         for part in parts:
             rows = []
             for number, name in enumerate(part.ids):
