@@ -13,23 +13,14 @@ WORK=$(mktemp -d /var/tmp/vaopd-slurm-XXXXXX)
 RUN=$WORK/runs/slurm
 DAEMONS=()
 export SLURM_CONF=$WORK/slurm.conf
-# hardware=cpu counts logical GPUs, which Ray has to be told of.
 export VAOPD_RAY_START="--num-gpus=1 --num-cpus=32 --object-store-memory=1000000000"
 export RAY_worker_niceness=0 PYTHONDONTWRITEBYTECODE=
+LABEL=slurm
+source tests/cluster/common.sh
 OVERRIDES=(
-    hardware=cpu dataset=tinygeo student=tiny teacher=tiny method=vaopd
-    ray_kwargs.ray_init.num_cpus=null ray_kwargs.ray_init.num_gpus=null
-    "run.root=$WORK/runs" run.name=slurm
-    "dataset.root=$WORK/tinygeo" dataset.num_train=64 dataset.num_validation=4 dataset.num_test=4
-    data.train_batch_size=2 actor_rollout_ref.rollout.n=2 trainer.total_training_steps=80
-    validation.num_questions=4 validation.n=1 validation.every=80 checkpoint.every=2
+    "${SMALL[@]}" "run.root=$WORK/runs" run.name=slurm "dataset.root=$WORK/tinygeo"
+    trainer.total_training_steps=80 validation.every=80
 )
-
-say() { printf '[slurm %4d s] %s\n' "$SECONDS" "$*"; }
-fail() {
-    say "FAILED: $*"
-    exit 1
-}
 
 cleanup() {
     scancel --user="$(id -un)" 2>/dev/null || true

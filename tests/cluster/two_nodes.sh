@@ -21,20 +21,12 @@ declare -A OUTER=() INIT=()
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN=0123456789abcdef0123456789abcdef
 export RAY_USAGE_STATS_ENABLED=0 RAY_worker_niceness=0 HOME=$WORK/home PYTHONDONTWRITEBYTECODE=
 unset RAY_ADDRESS
+LABEL="two nodes"
+source tests/cluster/common.sh
 OVERRIDES=(
-    hardware=cpu dataset=tinygeo student=tiny teacher=tiny method=vaopd
-    ray_kwargs.ray_init.num_cpus=null ray_kwargs.ray_init.num_gpus=null
-    teacher.placement=pool teacher.n_gpus=1
-    "dataset.root=$SHARED/tinygeo" dataset.num_train=64 dataset.num_validation=4 dataset.num_test=4
-    data.train_batch_size=2 actor_rollout_ref.rollout.n=2 trainer.total_training_steps=10
-    validation.num_questions=4 validation.n=1 validation.every=10 checkpoint.every=2
+    "${SMALL[@]}" "dataset.root=$SHARED/tinygeo" teacher.placement=pool teacher.n_gpus=1
+    trainer.total_training_steps=10 validation.every=10
 )
-
-say() { printf '[two nodes %4d s] %s\n' "$SECONDS" "$*"; }
-fail() {
-    say "FAILED: $*"
-    exit 1
-}
 
 cleanup() {
     for node in "${!OUTER[@]}"; do kill_node "$node"; done

@@ -1,8 +1,10 @@
+import copy
 import functools
 import json
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 from omegaconf import OmegaConf
@@ -13,6 +15,7 @@ from verl_vaopd.commands import data as data_command
 from verl_vaopd.commands import supervisor
 from verl_vaopd.commands import train as train_command
 from verl_vaopd.config import ConfigError, Problem
+from verl_vaopd.rollout import row_check
 from verl_vaopd.runs.checkpoints import checkpoint_path, link_best, mark_complete
 
 HEAVY = {"torch", "ray", "verl", "vllm", "transformers", "tensordict", "matplotlib", "pandas", "datasets"}
@@ -172,6 +175,18 @@ def test_a_training_ends_with_its_table_its_directory_and_what_to_try_next(train
     assert cli.main(["report", str(run)]) == 0
     assert (run / "learning_curve.png").exists()
     assert capfd.readouterr().out in output.out
+
+
+def test_a_training_is_told_which_rows_it_leaves_out(train, tmp_path, monkeypatch, tiny_config):
+    dropping = copy.deepcopy(tiny_config)
+    dropping.dataset.overlong = "drop"
+    monkeypatch.setattr(train_command, "compose", lambda overrides: dropping)
+    monkeypatch.setattr(row_check, "left_out_rows", lambda cfg: {Path("train.parquet"): [3]})
+    code, _ = train(CHILD)
+    (record,) = (tmp_path / "runs").glob("*/left_out_rows.json")
+    assert code == 0 and json.loads(record.read_text()) == {"train.parquet": [3]}
+    (config,) = (tmp_path / "runs").glob("*/config.yaml")
+    assert OmegaConf.load(config).data.rows.left_out == str(record)
 
 
 def test_a_configuration_that_cannot_run_leaves_no_directory(train, tmp_path, monkeypatch):

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from tests.packaging.stand_in_clone import GPU_LOCK, ROOT, Clone
+from verl_vaopd.config.checks.machine import OLDEST_DRIVER
 
 FORCED = {"VAOPD_ATTENTION": "flash_attention_2"}
 
@@ -72,6 +73,10 @@ def test_a_machine_that_is_not_ready_is_refused_before_anything_is_downloaded(cl
     seen = clone.setup(expect=1, **variables)
     assert "FAILED" in seen and got in seen and expected in seen
     assert clone.calls() == []
+
+
+def test_set_up_and_a_start_ask_for_the_same_driver():
+    assert f"DRIVER_MAJOR={OLDEST_DRIVER} " in (ROOT / "launch" / "gpu_checks.sh").read_text()
 
 
 def test_everything_that_is_missing_is_told_at_once(clone):
