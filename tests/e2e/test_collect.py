@@ -134,5 +134,4 @@ def test_every_sample_is_accounted_for(whole: Job) -> None:
         assert row["num_correct"] + row["num_malformed"] + row["num_truncated"] <= NUM_SAMPLES
         assert len(row["responses"]) == min(KEEP, row["num_correct"] - row["num_duplicates"])
         assert row["pass_rate"] == row["num_correct"] / NUM_SAMPLES
-    log = whole.log.read_text(errors="replace")
-    assert f"{NUM_PROMPTS}/{NUM_PROMPTS}" in log and f"of {NUM_PROMPTS * NUM_SAMPLES} sampled" in log
+    assert f"of {NUM_PROMPTS * NUM_SAMPLES} sampled" in whole.log.read_text(errors="replace")

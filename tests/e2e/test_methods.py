@@ -64,12 +64,13 @@ BASE = (
 def own_rows(path: Path) -> Path:
     """Training data as somebody else writes them: image files of several modes beside the file, no index, no split."""
     path.mkdir()
-    picture, turned = Image.new("RGB", (96, 60), "white"), Image.Exif()
-    picture.paste("black", (0, 0, 48, 30))
+    pictures, turned = [Image.new("RGB", (96, 60), "white") for _ in range(3)], Image.Exif()
+    for number, picture in enumerate(pictures):  # no two alike: one of them is another one's degraded view
+        picture.paste("black", (24 * number, 0, 24 * number + 48, 30))
     turned[0x0112] = 6
-    picture.rotate(90, expand=True).save(path / "turned.png", exif=turned)
-    picture.convert("P").save(path / "palette ü.png")
-    Image.fromarray(np.asarray(picture.convert("L")).astype(np.uint16) * 257).save(path / "deep.png")
+    pictures[0].rotate(90, expand=True).save(path / "turned.png", exif=turned)
+    pictures[1].convert("P").save(path / "palette ü.png")
+    Image.fromarray(np.asarray(pictures[2].convert("L")).astype(np.uint16) * 257).save(path / "deep.png")
     names = ("turned.png", "palette ü.png", str(path / "deep.png"))
     rows = [
         {

@@ -71,7 +71,7 @@ def trainer_of(method: str) -> DistillationTrainer:
 def test_passes_of_a_step(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     passes: list[str] = []
     trainer = trainer_of(method)
-    trainer.teacher = SimpleNamespace(forward_fields=lambda scored: [])
+    trainer.teacher, trainer.events = SimpleNamespace(forward_fields=lambda scored: []), None  # nothing to tell
     trainer.use_reference_policy = need_reference_policy(trainer.config)
     trainer.replay_buffer = trainer.ref_policy_wg = Workers(passes)
     trainer.on_sample_end = lambda: None

@@ -77,19 +77,20 @@ def files(tmp_path):
             "reward_model": {"ground_truth": "7"},
             "extra_info": {"index": index},
         }
-        for index, colour in enumerate(["red", "lime", None, "blue"])
+        for index, colour in enumerate(["red", "lime", None, "blue", "lime"])
     ]
     pq.write_table(pa.Table.from_pylist(rows), tmp_path / "train.parquet")
     return {"train": str(tmp_path / "train.parquet"), "val": []}
 
 
 def test_another_image_is_never_the_own_one_and_repeats_with_the_seed(files):
-    others = OtherImages(files)
-    picked = [others.pick("train", "1", seed).getpixel((0, 0)) for seed in range(12)]
+    """Though it is another question's too, and larger by now."""
+    others, own = OtherImages(files), [Image.new("RGB", (4, 4), "lime")]
+    picked = [others.pick("train", "1", seed, own).getpixel((0, 0)) for seed in range(12)]
     assert set(picked) == {(255, 0, 0), (0, 0, 255)}
-    assert picked == [others.pick("train", "1", seed).getpixel((0, 0)) for seed in range(12)]
+    assert picked == [others.pick("train", "1", seed, own).getpixel((0, 0)) for seed in range(12)]
 
 
 def test_there_may_be_no_other_image(files):
-    with pytest.raises(ValueError, match="no other prompt than 1 has an image"):
-        OtherImages(files).pick("val", "1", 0)
+    with pytest.raises(ValueError, match="no other prompt than 1 has another image"):
+        OtherImages(files).pick("val", "1", 0, [])

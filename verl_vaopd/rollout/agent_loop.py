@@ -60,7 +60,7 @@ class View:
     def of(self, images: list[Any], split: str, index: str, step: int) -> list[Any]:
         """The corrupted images of a prompt; the same for all of its rollouts."""
         seed = zlib.crc32(f"{self.run_seed} {split} {index} {step}".encode())
-        others = {} if self.others is None else {"other": self.others.pick(split, index, seed)}
+        others = {"other": self.others.pick(split, index, seed, images)} if self.others and images else {}
         return [
             degrade(image, self.kind, seed=seed + number, **self.options, **others)
             for number, image in enumerate(images)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from PIL import Image
 
 from verl_vaopd.image_files import load_image
+from verl_vaopd.images import other_image
 from verl_vaopd.rollout.dataset import RowFile
 
 
@@ -18,11 +19,11 @@ class OtherImages:
         self.files = files
         self._places: dict[str, list[tuple[RowFile, int]]] = {}
 
-    def pick(self, split: str, index: str, seed: int) -> Image.Image:
-        """An image of another prompt of the split than `index`.
+    def pick(self, split: str, index: str, seed: int, images: Sequence[Image.Image]) -> Image.Image:
+        """An image of another prompt of the split than `index`, and none of its own `images`.
 
         Raises:
-            ValueError: no other prompt of the split has an image.
+            ValueError: no other prompt of the split has another image.
         """
         if split not in self._places:
             names = self.files[split]
@@ -32,6 +33,12 @@ class OtherImages:
         start = seed % max(len(places), 1)
         for file, number in (*places[start:], *places[:start]):
             row = file[number]
-            if row.images and row.index != index:
-                return load_image(row.images[0])
-        raise ValueError(f"no other prompt than {index} has an image in {self.files[split]}: choose another view kind")
+            if not row.images or row.index == index:
+                continue
+            other = load_image(row.images[0])
+            # Several questions may be asked about one picture: with it as the other one, the views would be equal.
+            if all(other_image(image, other).tobytes() != image.tobytes() for image in images):
+                return other
+        raise ValueError(
+            f"no other prompt than {index} has another image in {self.files[split]}: choose another view kind"
+        )
