@@ -4,7 +4,7 @@ SHELL_SCRIPTS := .ci/run $(wildcard launch/*.sh requirements/*.sh tests/cluster/
 # By name: what a person's use leaves in the clone (data sets, runs, models, other environments) is none of its code.
 CODE := verl_vaopd tests benchmarks setup.py
 
-.PHONY: setup test test-gpu-lock test-cluster test-slurm check lint type fmt bench demo demo-real clean lock
+.PHONY: setup test test-faults test-gpu-lock test-cluster test-slurm check lint type fmt bench demo demo-real clean lock
 
 setup:
 	@bash launch/setup.sh
@@ -18,6 +18,10 @@ test: lint type
 # While you work: no test that starts Ray, vLLM or an engine, or takes long.
 check: lint type
 	@$(PYTEST) -m "not e2e and not slow"
+
+# Parts of a training are killed, one after the other: some 10 minutes. docs/reliability.md says what comes of it.
+test-faults: setup
+	@$(BIN)/pytest -q -m fault tests/faults
 
 # The GPU stack on a machine without a GPU: what needs no GPU, in an environment of its own (10 GB, docs/performance.md).
 test-gpu-lock: setup

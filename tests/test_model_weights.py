@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 from huggingface_hub import constants, snapshot_download
 from omegaconf import OmegaConf
+from safetensors.torch import load_file
 
 import verl_vaopd
 from tests.hub_server import Hub, Repo, ask, repo_of, serve
 from verl_vaopd import disk, progress
 from verl_vaopd.cli import main
 from verl_vaopd.commands import supervisor
+from verl_vaopd.config.checks.weights import require_whole_weights
 from verl_vaopd.model_weights import fetch_models, hub_models, require_models
 
 TINY = Path(verl_vaopd.__file__).parent / "assets" / "tinygeo"
@@ -113,3 +121,20 @@ def test_only_what_can_be_an_id(tmp_path, monkeypatch):
     Path("there").mkdir()
     jobs = [{"student": {"path": student}, "teacher": {"path": MODEL}} for student in ("there", "/a/b", "x/y", "a/b/c")]
     assert hub_models(map(OmegaConf.create, jobs)) == {MODEL: "teacher.path", "x/y": "student.path"}
+
+
+@pytest.mark.slow
+def test_pickled_weights_of_a_directory_are_refused_and_the_fix_writes_safetensors(tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(TINY / "student", model)
+    weights = load_file(model / "model.safetensors")
+    torch.save(weights, model / "pytorch_model.bin")
+    (model / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"student.path: got .*pytorch_model.bin, which run code") as refused:
+        require_whole_weights("student.path", model)
+    # Without vLLM's and Ray's settings of this process.
+    (command,) = re.findall(r"python (-c .*)$", str(refused.value))
+    subprocess.run([sys.executable, *shlex.split(command)], check=True, capture_output=True)
+    require_whole_weights("student.path", model)
+    written = load_file(model / "model.safetensors")
+    assert weights.keys() <= written.keys() and all(torch.equal(written[name], weights[name]) for name in weights)

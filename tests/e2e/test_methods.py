@@ -28,7 +28,9 @@ from verl_vaopd.runs.validation_samples import read_samples
 pytestmark = [pytest.mark.e2e, pytest.mark.xdist_group(TRAINING), pytest.mark.timeout(2400)]
 
 STEPS = 3
-TRAINED = tuple(name for name in options("method") if name != "base")
+ALREADY = ("opd", "vaopd")
+"""What the fixture `runs` has trained."""
+TRAINED = tuple(name for name in options("method") if name not in ("base", *ALREADY))
 SWITCHES = {
     "opd_mask_low": ("loss.divergence=k1",),
     "opd_mask_random": ("loss.reward_coef=0.5",),
@@ -50,6 +52,7 @@ SMALLEST = (
     "dump.num_train_rollouts=8",
     "collect.n=3",
     "collect.keep=3",
+    "preflight.num_prompts=1",
     f"trainer.total_training_steps={STEPS}",
 )
 FEW_QUESTIONS = ("validation.num_questions=2", "validation.n=1", "dump.num_heldout_prompts=2")
@@ -125,9 +128,9 @@ def session(tmp_path_factory: pytest.TempPathFactory, runs: dict[str, Run]) -> S
 
 
 @pytest.fixture(scope="module")
-def methods(session: Session) -> dict[str, Run]:
+def methods(session: Session, runs: dict[str, Run]) -> dict[str, Run]:
     """The finished runs by method."""
-    return session.runs
+    return session.runs | {name: runs[name] for name in ALREADY}
 
 
 def actors_below(pid: int) -> Counter[str]:
@@ -174,7 +177,7 @@ def test_all_methods_see_the_same_prompts(methods: dict[str, Run]) -> None:
         assert questions <= everything if leaves_out else questions == everything, name
 
 
-@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("name", [*TRAINED, *ALREADY])
 def test_the_loss_is_made_of_what_is_reported(methods: dict[str, Run], name: str) -> None:
     config = methods[name].config
     for step in methods[name].steps:

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import subprocess
+import tomllib
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -33,6 +34,12 @@ def test_check_is_test_without_what_takes_long():
     *before_all, everything = commands("test")
     assert before == before_all
     assert quick == f'{everything} -m "not e2e and not slow"'
+
+
+def test_faults_are_left_to_a_target_of_their_own():
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]["addopts"]
+    assert options.endswith("-m 'not fault'")
+    assert commands("test-faults")[-1] == ".venv/bin/pytest -q -m fault tests/faults"
 
 
 def test_the_gpu_lock_is_tried_after_set_up_and_in_an_environment_of_its_own():

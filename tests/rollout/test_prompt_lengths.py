@@ -59,6 +59,13 @@ def test_a_prompt_that_is_too_long(processor) -> None:
         measure(processor, length)(long, [(96, 96)])
 
 
+@pytest.mark.slow
+def test_a_prompt_of_20_mb_is_counted_and_not_shown(processor) -> None:
+    with pytest.raises(RowError, match=r"too long: got 8\d{6} tokens") as refused:
+        measure(processor, 1024)(row("word " * 4_000_000), [])
+    assert len(str(refused.value)) < 1000
+
+
 def test_a_placeholder_of_the_model_in_the_text(processor) -> None:
     with pytest.raises(RowError, match=r"1 in the chat template's text for 0 images"):
         measure(processor)(row("What is <|image_pad|>?"), [])

@@ -97,3 +97,12 @@ def test_other_rollouts_go_on_while_an_answer_is_scored(worker: Any) -> None:
         return number
 
     assert asyncio.run(turns()) > 10
+
+
+def test_a_response_without_a_token_is_a_failed_rollout(worker: Any) -> None:
+    """It has nothing to score or to learn from."""
+    from verl.experimental.agent_loop.agent_loop import AgentLoopMetrics, AgentLoopOutput
+
+    output = AgentLoopOutput(prompt_ids=[1], response_ids=[], response_mask=[], metrics=AgentLoopMetrics())
+    with pytest.raises(ValueError, match="returned no token"):
+        asyncio.run(worker._agent_loop_postprocess(output, validate=False, index=0, global_steps=1))

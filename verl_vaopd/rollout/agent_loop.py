@@ -60,7 +60,7 @@ class View:
     def of(self, images: list[Any], split: str, index: str, step: int) -> list[Any]:
         """The corrupted images of a prompt; the same for all of its rollouts."""
         seed = zlib.crc32(f"{self.run_seed} {split} {index} {step}".encode())
-        others = {"other": self.others.pick(split, index, seed, images)} if self.others and images else {}
+        others = {} if self.others is None else {"other": self.others.pick(split, index, seed, images)}
         return [
             degrade(image, self.kind, seed=seed + number, **self.options, **others)
             for number, image in enumerate(images)
@@ -114,10 +114,6 @@ class ViewAgentLoopWorker(_Base):
             self.failures[f"{type(error).__name__}: {short_cause(str(error))}"] += 1
             raise
 
-    async def stay(self) -> None:
-        """Never returns: whoever called learns of the worker's death."""
-        await asyncio.Event().wait()
-
     def connect(self, llm_client: LLMServerClient, reward_handles: list[ray.actor.ActorHandle] | None) -> None:
         """Whom to ask for responses and, if not this process, for rewards; before the first prompt."""
         vars(llm_client).update(vars(self.llm_client))  # what verl has attached to the placeholder, for traces
@@ -142,6 +138,8 @@ class ViewAgentLoopWorker(_Base):
         self, output: AgentLoopOutput | list[AgentLoopOutput], validate: bool, **kwargs: Any
     ) -> None:
         final = output[-1] if isinstance(output, list) else output
+        if not final.response_ids:
+            raise ValueError("the rollout engine returned no token")
         # A held-out question keeps its view, so that validations of different steps compare.
         prompt = {
             "split": "val" if validate else "train",
@@ -224,10 +222,6 @@ class ViewAgentLoopManager(AgentLoopManagerTQ):
         """Wait for the workers, and give them verl's vLLM servers and reward workers. Raises what stopped a worker."""
         self.llm_client, self.reward_loop_worker_handles = llm_client, reward_handles
         ray.get([worker.connect.remote(llm_client, reward_handles) for worker in self.agent_loop_workers])
-
-    def lifelines(self) -> list[ray.ObjectRef]:
-        """A call to each worker that ends when the worker dies."""
-        return [worker.stay.remote() for worker in self.agent_loop_workers]
 
     def take_failures(self) -> Counter[str]:
         """How often each reason ended a rollout, in all workers, since the last call."""

@@ -188,7 +188,7 @@ def train(job: Job) -> None:
     from verl_vaopd.trainer.session import release, require_own_queue
     from verl_vaopd.trainer.shared_storage import require_shared
     from verl_vaopd.trainer.trainer import DistillationTrainer
-    from verl_vaopd.trainer.watch import Watch, none_ended
+    from verl_vaopd.trainer.watch import Watch
 
     verify_registration()
     config, trainer = job.config, None
@@ -213,8 +213,7 @@ def train(job: Job) -> None:
             events.write("phase", name="starting rollouts")
             agent_loops.result().connect(trainer.get_llm_client(), trainer.get_reward_handles())
             job.begun = True
-            lifelines = agent_loops.result().lifelines()
-            with Watch(lambda: none_ended(lifelines)):
+            with Watch():
                 trainer.fit(agent_loops.result())
         finally:
             tq.close()

@@ -1,7 +1,8 @@
-"""A training ends when a node of its Ray cluster or a worker of its agent loops is lost, whatever it is waiting for.
+"""A training ends when a node of its Ray cluster or one of its actors is lost, whatever it is waiting for.
 
-What asks a dead process for something is told by Ray. But verl 0.9.1 hands prompts to its agent loops without waiting
-for them (trainer/ppo/v1/agent_loop_tq.py:59): what a dead one was sampling would be waited for without end.
+Who calls a dead actor is told by Ray. But verl 0.9.1 hands prompts to its agent loops without waiting for them
+(trainer/ppo/v1/agent_loop_tq.py:59), and TransferQueue's processes are asked through sockets: without this, what a dead
+one was to answer is waited for without end.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from types import FrameType, TracebackType
 from typing import NoReturn, Self
 
@@ -19,47 +20,57 @@ from verl_vaopd.runs.causes import short_cause
 
 INTERVAL_S = 5.0
 GRACE_S = 15.0
-"""For the error of whatever asked the node first, which says more."""
+"""For the error of whatever asked the lost one first, which says more."""
+
+Parts = Mapping[str, str]
+"""{id: what a reader knows it by}"""
 
 
 class PartLost(RuntimeError):
-    """A node or a worker that the training began with is gone."""
+    """A node or an actor that the training began with is gone."""
 
 
-def alive_nodes() -> dict[str, str]:
+def alive_nodes() -> Parts:
     """{id: address} of the cluster's nodes."""
     return {node["NodeID"]: node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
 
 
-def none_ended(lifelines: Sequence[ray.ObjectRef]) -> bool:
-    """Whether all of these calls, which never return, still run: one ends when its actor dies."""
-    return not lifelines or not ray.wait(list(lifelines), timeout=0)[0]
+def alive_actors() -> Parts:
+    """{id: class and address} of this job's actors."""
+    # Not in Ray's public interface, whose `ray.util.state` asks the dashboard, which need not run.
+    from ray._private.state import actors
+
+    job = ray.JobID(bytes.fromhex(ray.get_runtime_context().get_job_id()))
+    return {
+        actor: f"{about['ActorClassName']} on {about['Address']['IPAddress']}"
+        for actor, about in actors(job_id=job).items()
+        if about["State"] != "DEAD"
+    }
 
 
 class Watch:
-    """Raises PartLost in the main thread, or from an error that left the context, when a node or a worker is gone.
+    """Raises PartLost in the main thread, or from an error that left the context, when a node or an actor is gone.
 
-    Use as a context manager, in the main thread. Of a dead worker Ray knows at once, of a node after about a minute
-    without a sign of life.
+    Use as a context manager, in the main thread, when all actors are there. Of a dead actor Ray knows at once, of a
+    node after about a minute without a sign of life.
 
     Args:
-        workers_live: whether all workers do that nobody waits for.
-        nodes: {id: address} of those that are there.
+        nodes, actors: those that are there; what comes later and goes is no loss.
     """
 
     def __init__(
         self,
-        workers_live: Callable[[], bool] = lambda: True,
-        nodes: Callable[[], dict[str, str]] = alive_nodes,
+        nodes: Callable[[], Parts] = alive_nodes,
+        actors: Callable[[], Parts] = alive_actors,
         grace_s: float = GRACE_S,
     ):
-        self._workers_live, self._nodes = workers_live, nodes
+        self._nodes, self._actors = nodes, actors
         self._interval_s, self._grace_s = min(INTERVAL_S, grace_s), grace_s
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watch of nodes and workers", daemon=True)
 
     def __enter__(self) -> Self:
-        self._first = self._nodes()
+        self._first_nodes, self._first_actors = self._nodes(), self._actors()
         self._handler = signal.signal(signal.SIGUSR1, self._raise)
         self._thread.start()
         return self
@@ -81,11 +92,15 @@ class Watch:
 
     def _lost(self) -> str:
         """What is gone, for a reader; empty where nothing is."""
-        gone = sorted(self._first[node] for node in self._first.keys() - self._nodes().keys())
-        if gone:
-            nodes = f"of the {len(self._first)} nodes that this run began with"
-            return f"the Ray cluster lost {', '.join(gone)}, {nodes}"
-        return "" if self._workers_live() else "a ViewAgentLoopWorker, which takes prompts to vLLM, has died"
+        if gone := _missing(self._first_nodes, self._nodes()):
+            return f"the Ray cluster lost {gone}, of the {len(self._first_nodes)} nodes that this run began with"
+        if gone := _missing(self._first_actors, self._actors()):
+            return f"this run lost {gone}: the process has ended"
+        return ""
 
     def _raise(self, number: int, frame: FrameType | None) -> NoReturn:
         raise PartLost(f"{self._lost()}; what was waited for was there")
+
+
+def _missing(first: Parts, now: Parts) -> str:
+    return ", ".join(sorted(first[part] for part in first.keys() - now.keys()))

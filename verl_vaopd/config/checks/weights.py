@@ -1,4 +1,7 @@
-"""The weights of local models: there, whole, and how large they are. Only headers are read, nothing of a tensor."""
+"""The weights of local models: there, whole, and how large they are. Only headers are read, nothing of a tensor.
+
+Weights are safetensors alone: whoever loads a pickle runs what is in it.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from verl_vaopd.config.errors import Findings
 
 INDEX, SINGLE = "model.safetensors.index.json", "model.safetensors"
 _POINTER = b"version https://git-lfs"
+_PICKLED = (".bin", ".pt", ".pth", ".ckpt")
 _LONGEST_HEADER = 100 << 20  # bytes: safetensors' own limit
 
 
@@ -50,6 +54,16 @@ def is_pointer(path: Path) -> bool:
 def get_the_file(path: Path) -> str:
     """How to mend a pointer of Git LFS."""
     return f"`git lfs pull` in {path.parent} (git-lfs installed), or download the model with `hf download`"
+
+
+def as_safetensors(directory: Path) -> str:
+    """How to turn pickled weights into safetensors beside them."""
+    code = (
+        "from verl_vaopd.platform import activate; activate(); "  # transformers imports no model without torchvision
+        "from transformers import AutoModelForImageTextToText as Model; "
+        f"Model.from_pretrained({str(directory)!r}, dtype='auto').save_pretrained({str(directory)!r})"
+    )
+    return f'where you trust them, write them as safetensors beside: python -c "{code}"'
 
 
 def num_parameters(directory: Path) -> int | None:
@@ -131,7 +145,7 @@ def _files(directory: Path) -> list[Path]:
     if (directory / INDEX).is_file() and not is_pointer(directory / INDEX):
         names = set(json.loads((directory / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
         return [directory / name for name in sorted(names)]
-    return sorted(path for path in directory.iterdir() if path.suffix in (".safetensors", ".bin"))
+    return sorted(directory.glob("*.safetensors"))
 
 
 def _problems(directory: Path) -> Iterator[tuple[str, str]]:
@@ -144,7 +158,10 @@ def _problems(directory: Path) -> Iterator[tuple[str, str]]:
         return
     if (directory / INDEX).is_file() and is_pointer(directory / INDEX):
         yield f"{directory / INDEX}: a pointer of Git LFS instead of the file", get_the_file(directory / INDEX)
-    if not files:
+    pickled = sorted(path.name for path in directory.iterdir() if path.suffix in _PICKLED)
+    if not files and pickled:
+        yield f"{directory}: {', '.join(pickled)}, which run code when they are loaded", as_safetensors(directory)
+    elif not files:
         yield f"{directory}: no {SINGLE}, no {INDEX}", again
     for path in files:
         if not path.is_file():
