@@ -25,7 +25,7 @@ FLOORS = (
     ("engine", "runs", "model_weights"),
     ("config",),
     ("data",),
-    ("stats", "answers", "images", "image_files", "image_sizes", "parquet", "hub", "limited_process"),
+    ("stats", "answers", "images", "image_files", "image_sizes", "parquet", "hub", "limited_process", "alarms"),
     ("algorithms",),
     ("provenance",),
     ("platform",),

@@ -141,10 +141,19 @@ def test_checks_are_a_table_with_the_fix_of_what_failed():
     assert second.split()[:2] == ["failed", "log_prob_gap"] and fix.strip() == "fix: mend it"
 
 
+def test_an_alarm_says_what_was_read_what_it_means_and_what_to_try():
+    fields = {"alarm": "repetition", "measured": "0.4 (at most 0.1)", "meaning": "responses end in loops"}
+    told = render({"kind": "alarm", "time": 1.0, "step": 7, "fix": "a lower learning rate", **fields})
+    assert told == (
+        "alarm at step 7: repetition: 0.4 (at most 0.1): responses end in loops\n  try: a lower learning rate\n"
+    )
+
+
 def test_every_kind_of_event_can_be_shown():
     others = {"phase": {"name": "x"}, "step": step(1, 1.0), "validation": validation(1, 0.5), "warning": {"text": "x"}}
     others["failed"] = {"text": "x"}
     others["preflight"] = {"check": "x", "when": "now", "measured": "1 (at most 2)", "outcome": "passed"}
+    others["alarm"] = {"alarm": "x", "measured": "1 (at most 2)", "meaning": "it rises", "fix": "lower it"}
     for kind in KINDS:
         render({"kind": kind, "time": 1.0, "step": 1} | others.get(kind, {}))
 

@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from verl_vaopd.algorithms.token_weights import high_group, token_weights
 from verl_vaopd.runs import metric_names
 from verl_vaopd.trainer.metrics import (
     distillation_metrics,
+    format_metrics,
     repeated_ngram_frac,
     rollout_metrics,
     throughput_metrics,
@@ -38,10 +40,12 @@ def test_metric_names_are_one_table_without_overlap():
     tables = (
         metric_names.DISTILLATION_METRICS,
         metric_names.VISUAL_ADVANTAGE_METRICS,
+        metric_names.FORMAT_METRICS,
         metric_names.ROLLOUT_METRICS,
         metric_names.THROUGHPUT_METRICS,
         metric_names.STEP_MEMORY_METRICS,
         metric_names.PASS_THROUGH_METRICS,
+        metric_names.ALARM_METRICS,
     )
     assert sum(len(table) for table in tables) == len(metric_names.METRICS)
     assert all(text.endswith("]") and " [" in text for text in metric_names.METRICS.values()), "each names its unit"
@@ -77,6 +81,18 @@ def test_visual_advantage_shares_by_hand():
     assert got["vaopd/visual_advantage/mean"] == pytest.approx(20 / 30)
     # High groups of 4 and 8 tokens; 0 and 6 of them have no VA.
     assert got["vaopd/visual_advantage/high_zero_frac"] == pytest.approx(6 / 12)
+
+
+def test_ties_of_the_high_group_and_the_share_of_format_by_hand():
+    """High are 0.5, 0.02, 0.009 and 0; format tokens hold 0.009 of 0.529, and what is negative is nothing."""
+    advantage = torch.tensor([[0.5, 0.02, 0.009, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    step = _step(advantage, ["a"], high_group=torch.arange(10)[None] < 4)
+    assert distillation_metrics(step)["vaopd/visual_advantage/high_tie_frac"] == pytest.approx(2 / 4)
+    step = replace(step, responses=torch.arange(10)[None])
+    is_format = torch.tensor([False, False, True, True, True, *[False] * 5])
+    assert format_metrics(step, is_format) == pytest.approx({"vaopd/visual_advantage/format_share": 0.009 / 0.529})
+    nowhere = replace(step, per_token=step.per_token | {"visual_advantage": -advantage.abs()})
+    assert math.isnan(format_metrics(nowhere, is_format)["vaopd/visual_advantage/format_share"])
 
 
 def test_ten_percent_of_thirty_tokens_is_three():

@@ -69,6 +69,9 @@ def reference_metrics(rollouts, uid, high_percent):
         "vaopd/visual_advantage/high_zero_frac": _mean(
             [float(a == 0) for a, h in zip(flat["visual_advantage"], high_flat, strict=True) if h]
         ),
+        "vaopd/visual_advantage/high_tie_frac": _mean(
+            [float(abs(a) < 0.01) for a, h in zip(flat["visual_advantage"], high_flat, strict=True) if h]
+        ),
     }
 
 

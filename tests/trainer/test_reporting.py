@@ -8,9 +8,19 @@ import torch
 
 from tests.trainer.some_rollouts import some_rollouts
 from verl_vaopd.algorithms.token_weights import high_group, token_weights
-from verl_vaopd.runs import metric_names
+from verl_vaopd.config import compose
+from verl_vaopd.runs import events, metric_names
+from verl_vaopd.runs.events import EventLog
 from verl_vaopd.runs.token_dump import TokenDump, read_dumps
-from verl_vaopd.trainer.reporting import PHASES, dump_rows, end_tokens, step_metrics
+from verl_vaopd.trainer.reporting import (
+    PHASES,
+    alarms_after,
+    dump_rows,
+    end_tokens,
+    format_tokens,
+    raise_alarms,
+    step_metrics,
+)
 
 NUM_ROLLOUTS, NUM_TOKENS = 4, 5
 TIMING = {"gen": 2.0, "teacher": 1.0, "update_actor": 4.0, "update_weights": 0.5, "step": 8.0, "save_checkpoint": 3.0}
@@ -31,6 +41,7 @@ def metrics_of_a_vaopd_step() -> dict[str, float]:
     }
     return step_metrics(
         some_rollouts(mask, uid, **values),
+        is_format=torch.zeros(1000, dtype=torch.bool),
         timing=TIMING,
         memory=dict.fromkeys(metric_names.MEMORY, 0.5),
         worker_metrics={**MEASURED_BY_VERL, **{f"actor/{name}": value for name, value in MEMORY.items()}},
@@ -45,7 +56,9 @@ def metrics_of_a_vaopd_step() -> dict[str, float]:
 def test_every_metric_declared_for_vaopd_is_there():
     of_others = {"actor/pg_loss", "actor/pg_clipfrac", "actor/kl_loss", "actor/perception_kl"}
     of_others |= {"perf/advantage/seconds", "perf/advantage/tokens_per_second"}
-    assert metrics_of_a_vaopd_step().keys() == metric_names.METRICS.keys() - of_others
+    assert (
+        metrics_of_a_vaopd_step().keys() == metric_names.METRICS.keys() - of_others - metric_names.ALARM_METRICS.keys()
+    )
 
 
 def test_phases_are_those_that_are_declared():
@@ -112,3 +125,27 @@ def test_dumped_rows_hold_the_tokens_of_the_chosen_questions_only(tmp_path):
         ([4.0], [False], None, True),
     ]
     assert all(row["visual_advantage"] is None for row in got)
+
+
+def test_tokens_of_the_format_have_no_letter_and_no_digit():
+    texts = ["<s>", "a", " b", "7", ".", " ", "\n\n", "=", "\ufffd", "é", "\\", "中", ""]
+    tokenizer = SimpleNamespace(all_special_ids=[0], batch_decode=lambda rows: [texts[token] for (token,) in rows])
+    tokenizer = type("Tokens", (), {**vars(tokenizer), "__len__": lambda self: len(texts)})
+    tokenizer.batch_decode = staticmethod(tokenizer.batch_decode)
+    found = [texts[token] for token in format_tokens(tokenizer()).nonzero().flatten()]
+    assert found == ["<s>", ".", " ", "\n\n", "=", "\\", ""]
+
+
+def test_an_alarm_is_an_event_once_and_a_metric_of_every_step(tmp_path):
+    config = compose(["hardware=cpu", "dataset=tinygeo", "student=tiny", "teacher=tiny", "alarms.window=1"])
+    with EventLog(tmp_path / "events.jsonl") as log:
+        log.write("step", step=1, total=9, metrics={"vaopd/repetition_frac": 0.0})
+        log.write("step", step=2, total=9, metrics={"vaopd/repetition_frac": 0.5})  # after the checkpoint of step 1
+        alarms = alarms_after(1, config, 1000, log)
+        for step in (2, 3):
+            metrics = {"vaopd/repetition_frac": 0.4}
+            raise_alarms(alarms, step, metrics, log)
+            assert metrics["vaopd/alarm/repetition"] == 1 and metrics["vaopd/alarm/truncation"] == 0
+            assert metrics.keys() - {"vaopd/repetition_frac"} == metric_names.ALARM_METRICS.keys()
+    (event,) = [event for event in events.read(log.path) if event["kind"] == "alarm"]
+    assert (event["alarm"], event["step"], event["measured"]) == ("repetition", 2, "0.4 (at most 0.1)")

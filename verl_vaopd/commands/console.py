@@ -111,6 +111,10 @@ class Console:
     def _show_warning(self, event: dict[str, Any]) -> None:
         self.print(f"warning: {event['text']}")
 
+    def _show_alarm(self, event: dict[str, Any]) -> None:
+        self.print(f"alarm at step {event['step']}: {event['alarm']}: {event['measured']}: {event['meaning']}")
+        self.print(f"  try: {event['fix']}")
+
     def _show_preflight(self, event: dict[str, Any]) -> None:
         if event["when"] != self._checked:
             self._checked = event["when"]

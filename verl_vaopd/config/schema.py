@@ -12,6 +12,7 @@ from typing import Any, get_type_hints
 from hydra.core.config_store import ConfigStore
 from omegaconf import II, MISSING, BooleanNode
 
+from verl_vaopd.alarms import AlarmOptions
 from verl_vaopd.algorithms.divergences import DIVERGENCES
 from verl_vaopd.algorithms.measuring import Measuring
 from verl_vaopd.algorithms.options import Option, option, options_of
@@ -260,6 +261,7 @@ SECTIONS: dict[str, type] = {
     "dump": DumpConfig,
     "collect": CollectConfig,
     "preflight": PreflightConfig,
+    "alarms": AlarmOptions,
 }
 """`vaopd` is how visual advantage is measured, whatever the method does with it."""
 WEIGHTING = "weighting"

@@ -34,6 +34,8 @@ KINDS: dict[str, tuple[str, ...]] = {
     "warning": ("text",),
     # A check: its name, when it was made, what was measured, and the outcome (config/preflight.py).
     "preflight": ("check", "when", "measured", "outcome"),
+    # One that a step has raised (alarms.py): its name, what was read with its bound, what it says, and what to try.
+    "alarm": ("alarm", "step", "measured", "meaning", "fix"),
     # This run ended by an error, and the process went on with another run.
     "failed": ("text",),
     # This run was refused before it began: a user's mistake, told in one message.

@@ -6,6 +6,7 @@ phase ran, or verl measured it.
 
 from pathlib import Path
 
+from verl_vaopd.alarms import METRIC, RULES
 from verl_vaopd.files import read_yaml
 from verl_vaopd.runs import per_token
 
@@ -17,6 +18,7 @@ TEACHER_METRICS = _TABLE["teacher"]
 DISTILLATION_METRICS: dict[str, str] = {**POLICY_METRICS, **LOG_PROB_GAP_METRICS, **WEIGHT_METRICS, **TEACHER_METRICS}
 """Those of on-policy distillation, whatever its weights."""
 VISUAL_ADVANTAGE_METRICS = _TABLE["visual_advantage"]
+FORMAT_METRICS = _TABLE["format"]
 ROLLOUT_METRICS = _TABLE["rollout"]
 PHASES = _TABLE["phases"]
 TOKENS_OF_PHASES: dict[str, str] = {
@@ -46,13 +48,16 @@ MEMORY_NOTE = (
     "what a validation holds at a time."
 )
 PASS_THROUGH_METRICS = _TABLE["pass_through"]
+ALARM_METRICS = {METRIC + rule.name: f"1 while this alarm stands: {rule.meaning} [1]" for rule in RULES}
 METRICS: dict[str, str] = {
     **DISTILLATION_METRICS,
     **VISUAL_ADVANTAGE_METRICS,
+    **FORMAT_METRICS,
     **ROLLOUT_METRICS,
     **THROUGHPUT_METRICS,
     **STEP_MEMORY_METRICS,
     **PASS_THROUGH_METRICS,
+    **ALARM_METRICS,
 }
 
 

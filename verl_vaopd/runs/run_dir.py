@@ -1,10 +1,10 @@
 """The run directory: its name, what describes the run in it, and the lock that keeps a second process out.
 
 The name follows from the recipes, the seed and a hash of the resolved configuration, so that the same command finds its
-unfinished run and resumes it. Where the run lives (`run.name`, `root`, `dir`, `fresh`, `changed_data`), the Ray cluster
-and what is checked (`preflight`) are no part of the hash. The number of the student's ranks is no part of the name: its
-checkpoints have a shard for each, so that the same command on another number finds the run, and is refused. No torch is
-imported.
+unfinished run and resumes it. Where the run lives (`run.name`, `root`, `dir`, `fresh`, `changed_data`), the Ray
+cluster, what is checked (`preflight`) and what is told (`alarms`) are no part of the hash. The number of the student's
+ranks is no part of the name: its checkpoints have a shard for each, so that the same command on another number finds
+the run, and is refused. No torch is imported.
 
     config.yaml       the resolved configuration, run.dir included
     overrides.txt     the overrides of the command line, one per line
@@ -46,7 +46,7 @@ _LOCK = "lock"
 
 _WHEREABOUTS = {"name": "RUN", "root": "RUNS", "dir": "RUN_DIR", "fresh": False, "changed_data": False}
 _WHEREABOUTS_KEYS = tuple(f"run.{name}" for name in _WHEREABOUTS)
-_NO_PART = ("ray_kwargs", "preflight")
+_NO_PART = ("ray_kwargs", "preflight", "alarms")
 """Sections that say nothing of what a run computes."""
 _RANKS = ("trainer.n_gpus_per_node", "trainer.nnodes")
 """Keys that say how many ranks the student has: verl writes FSDP's checkpoints in shards, one per rank."""

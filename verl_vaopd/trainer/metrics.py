@@ -26,6 +26,8 @@ from verl_vaopd.trainer.rollouts import Rollouts
 REPETITION_WINDOW = 64
 REPETITION_NGRAM = 4
 REPETITION_THRESHOLD = 0.5
+TIE = 0.01
+"""Nats of visual advantage that are next to none."""
 
 
 @torch.no_grad()
@@ -72,6 +74,21 @@ def distillation_metrics(rollouts: Rollouts) -> dict[str, float]:
         high = clean["high_group"].bool()
         metrics |= _visual_advantage_metrics(clean["visual_advantage"], clean.get("reverse_kl"), mask, high)
     return metrics
+
+
+@torch.no_grad()
+def format_metrics(rollouts: Rollouts, is_format: torch.Tensor) -> dict[str, float]:
+    """How much of the visual advantage is held by tokens that say nothing by themselves.
+
+    Args:
+        rollouts: of one step, with visual_advantage.
+        is_format: [V] bool, of every token id (reporting.format_tokens).
+    Returns: the keys of FORMAT_METRICS.
+    """
+    mask = rollouts.response_mask.bool()
+    gained = rollouts.per_token["visual_advantage"][mask].double().clamp_min(0.0)
+    in_format = is_format[rollouts.responses[mask]]
+    return {"vaopd/visual_advantage/format_share": (gained[in_format].sum() / gained.sum()).item()}
 
 
 @torch.no_grad()
@@ -209,6 +226,7 @@ def _visual_advantage_metrics(
         "vaopd/visual_advantage/top10_share": _share_in(top10, visual_advantage, total),
         "vaopd/visual_advantage/top20_share": _share_in(top20, visual_advantage, total),
         "vaopd/visual_advantage/high_zero_frac": _mean_over((visual_advantage == 0).double(), high),
+        "vaopd/visual_advantage/high_tie_frac": _mean_over((visual_advantage.abs() < TIE).double(), high),
     }
     if reverse_kl is not None:
         metrics["vaopd/reverse_kl/high"] = _mean_over(reverse_kl, high)

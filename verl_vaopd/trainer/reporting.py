@@ -8,17 +8,28 @@ from typing import Any
 
 import numpy as np
 import torch
+from omegaconf import DictConfig
 from transformers import GenerationConfig
 
+from verl_vaopd.alarms import Alarms
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.engine import fields
+from verl_vaopd.runs.events import EventLog, steps
 from verl_vaopd.runs.metric_names import PASS_THROUGH_METRICS, TOKENS_OF_PHASES
 from verl_vaopd.runs.per_token import DUMPED
 from verl_vaopd.runs.token_dump import TokenRow
 from verl_vaopd.runs.token_pieces import token_pieces
-from verl_vaopd.trainer.metrics import distillation_metrics, memory_metrics, rollout_metrics, throughput_metrics
+from verl_vaopd.trainer.metrics import (
+    distillation_metrics,
+    format_metrics,
+    memory_metrics,
+    rollout_metrics,
+    throughput_metrics,
+)
 from verl_vaopd.trainer.rollouts import Rollouts
 
+_PART = "\ufffd"
+"""What a token decodes to that is a part of a character."""
 PHASES = {
     "rollout": "gen",
     "teacher": "teacher",
@@ -44,6 +55,32 @@ def end_tokens(tokenizer: Any, model: str) -> list[int]:
     return sorted(token for token in found if token is not None)
 
 
+def format_tokens(tokenizer: Any) -> torch.Tensor:
+    """[V] bool: ids without letter or digit: punctuation, spaces, special tokens. A part of a character may be one."""
+    texts = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
+    special = set(tokenizer.all_special_ids)
+    return torch.tensor(
+        [
+            token in special or not any(character.isalnum() or character == _PART for character in text)
+            for token, text in enumerate(texts)
+        ]
+    )
+
+
+def alarms_after(step: int, config: DictConfig, vocab_size: int, events: EventLog) -> Alarms:
+    """The alarms of a run, with what its steps up to this one have read, of earlier launches too."""
+    earlier = [event["metrics"] for event in steps(events.path) if event["step"] <= step]
+    return Alarms(config.alarms, math.log(vocab_size), earlier)
+
+
+def raise_alarms(alarms: Alarms, step: int, metrics: dict[str, float], events: EventLog) -> None:
+    """Tell the alarms that a step raises; its metrics get which ones stand."""
+    for alarm in alarms.read(metrics):
+        rule = alarm.rule
+        events.write("alarm", alarm=rule.name, step=step, measured=alarm.measured, meaning=rule.meaning, fix=rule.fix)
+    metrics.update(alarms.metrics())
+
+
 def reported(objective: Objective) -> list[str]:
     """Per-token fields of training rollouts that metrics and dumps report after an update."""
     there = {
@@ -59,6 +96,7 @@ def reported(objective: Objective) -> list[str]:
 def step_metrics(
     rollouts: Rollouts,
     *,
+    is_format: torch.Tensor,
     timing: Mapping[str, float],
     memory: Mapping[str, float],
     worker_metrics: Mapping[str, float],
@@ -68,7 +106,7 @@ def step_metrics(
     num_filtered_prompts: int,
     num_padding_rows: int,
 ) -> dict[str, float]:
-    """All metrics of one training step (metric_names.METRICS)."""
+    """All metrics of one training step (metric_names.METRICS) but for the alarms. `is_format`: see format_tokens."""
     seconds = {phase: timing[timer] for phase, timer in PHASES.items() if timer in timing}
     tokens: dict[str, float] = {phase: rollouts.num_tokens for phase in TOKENS_OF_PHASES if phase in seconds}
     tokens["rollout"] = int(rollouts.lengths.sum())
@@ -76,6 +114,7 @@ def step_metrics(
     passed = {name: worker_metrics.get(name, worker_metrics.get(f"actor/{name}")) for name in PASS_THROUGH_METRICS}
     return {
         **distillation_metrics(rollouts),
+        **(format_metrics(rollouts, is_format) if "visual_advantage" in rollouts.per_token else {}),
         **rollout_metrics(
             rollouts,
             num_dropped_prompts=num_expected_prompts - len(set(rollouts.uid)),

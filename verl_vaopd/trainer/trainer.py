@@ -30,14 +30,13 @@ from verl_vaopd.runs.events import EventLog, validations
 from verl_vaopd.runs.token_dump import TokenDump, fixed_subset
 from verl_vaopd.runs.validation_samples import write_samples
 from verl_vaopd.teacher.request import ScoreRequest
-from verl_vaopd.trainer import rows, selection
+from verl_vaopd.trainer import reporting, rows, selection
 from verl_vaopd.trainer.checkpointing import CheckpointedTrainer
 from verl_vaopd.trainer.failures import require_few_failures
 from verl_vaopd.trainer.host_memory import HostMemory
 from verl_vaopd.trainer.metrics import memory_metrics
 from verl_vaopd.trainer.placement import POOL_NAME, TeacherGroup
 from verl_vaopd.trainer.preflight_run import Preflight
-from verl_vaopd.trainer.reporting import dump_rows, end_tokens, reported, step_metrics
 from verl_vaopd.trainer.rollouts import Rollouts
 from verl_vaopd.trainer.validation import Validation
 from verl_vaopd.trainer.weighing import SOURCES, measure, weigh
@@ -88,7 +87,8 @@ class DistillationTrainer(CheckpointedTrainer):
 
     def _init_tokenizer(self) -> None:
         super()._init_tokenizer()
-        self.eos_token_ids = end_tokens(self.tokenizer, self.config.student.path)
+        self.eos_token_ids = reporting.end_tokens(self.tokenizer, self.config.student.path)
+        self.is_format = reporting.format_tokens(self.tokenizer)
         # The configuration compares local directories only; a hub id is compared here, before any model is loaded.
         teacher = AutoTokenizer.from_pretrained(self.config.teacher.path)
         if teacher.get_vocab() != self.tokenizer.get_vocab():
@@ -106,6 +106,7 @@ class DistillationTrainer(CheckpointedTrainer):
             PreflightError: a check has failed that nobody has waived.
         """
         self.agent_loop_manager = agent_loop_manager
+        self.alarms = reporting.alarms_after(self.global_steps, self.config, len(self.tokenizer), self.events)
         with HostMemory(own_cluster=running_cluster(self.config) is None) as self.memory:
             self.events.write("phase", name="checking the models")
             self.preflight = self._preflight()
@@ -227,12 +228,13 @@ class DistillationTrainer(CheckpointedTrainer):
         self, batch: KVBatchMeta, metrics: dict[str, Any], timing_raw: dict[str, float], global_steps: int, epoch: int
     ) -> None:
         """Replace PPO's metrics by ours, report the step, dump tokens. Runs after the step's validation."""
-        rollouts = self._load_rollouts(batch, reported(self.objective))
+        rollouts = self._load_rollouts(batch, reporting.reported(self.objective))
         worker_metrics = dict(metrics)
         metrics.clear()
         metrics.update(
-            step_metrics(
+            reporting.step_metrics(
                 rollouts,
+                is_format=self.is_format,
                 timing=timing_raw,
                 memory=self.step_memory,
                 worker_metrics=worker_metrics,
@@ -243,6 +245,7 @@ class DistillationTrainer(CheckpointedTrainer):
                 num_padding_rows=len(batch) - len(rollouts.uid),
             )
         )
+        reporting.raise_alarms(self.alarms, global_steps, metrics, self.events)
         self.events.write("step", step=global_steps, total=self.total_training_steps, metrics=metrics)
         self.preflight.of_step(global_steps, rollouts, metrics)
         of_validation = (*(f"{split}/" for split in self.config.validation.splits), "perf/validation/")
@@ -251,7 +254,7 @@ class DistillationTrainer(CheckpointedTrainer):
         if options.every > 0 and global_steps % options.every == 0:
             num_prompts = -(-options.num_train_rollouts // self.config.actor_rollout_ref.rollout.n)
             chosen = fixed_subset(rollouts.question_id, num_prompts, seed=global_steps)
-            self.dump.write(global_steps, "train", dump_rows(rollouts, chosen, self.tokenizer))
+            self.dump.write(global_steps, "train", reporting.dump_rows(rollouts, chosen, self.tokenizer))
 
     # ---- validation
 
