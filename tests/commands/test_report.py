@@ -63,6 +63,19 @@ def test_failed_answers_are_counted_below_the_table(tmp_path):
     assert "3 answers of `before` failed and are left out." in table
 
 
+def test_alarms_are_listed_once_with_their_steps_and_last_reading(tmp_path):
+    run = make_run(tmp_path, [(0, 0.3)], checkpoints=[0])
+    with EventLog(run / "events.jsonl") as log:
+        for step, name in ((7, "repetition"), (9, "entropy"), (31, "repetition")):
+            log.write(
+                "alarm", alarm=name, step=step, measured=f"{step / 100} (at most 0.05)", meaning="loops", fix="less"
+            )
+    assert final_table(run).splitlines()[-2:] == [
+        "Alarm `repetition` at step 7, 31: 0.31 (at most 0.05): loops.",
+        "Alarm `entropy` at step 9: 0.09 (at most 0.05): loops.",
+    ]
+
+
 def test_a_method_without_visual_advantage(tmp_path):
     absent = dict.fromkeys(("mean_va", "mean_va_low", "mean_va_high"), "absent")
     run = make_run(tmp_path, [(0, 0.3), (10, 0.5)], **absent)

@@ -22,7 +22,8 @@ def final_table(run_dir: str | os.PathLike[str]) -> str:
     """Held-out accuracy and mean visual advantage before training, at the best and at the last checkpoint: Markdown.
 
     `before` is the validation of step 0, if there was one, and `last` the last; `best` is the validated complete
-    checkpoint of the highest accuracy, the earliest on ties. Raises ValueError for a run without any validation.
+    checkpoint of the highest accuracy, the earliest on ties. Alarms that were raised are listed below it. Raises
+    ValueError for a run without any validation.
     """
     from verl_vaopd.stats.tables import markdown_table
 
@@ -42,6 +43,7 @@ def final_table(run_dir: str | os.PathLike[str]) -> str:
         notes.append("No row `before`: the student was not validated before training (validation.before_train=false).")
     if best is None:
         notes.append("No best checkpoint: none that is complete was validated.")
+    notes += _alarms(Path(run_dir))
     notes = ["", *notes] if notes else []
     return "\n".join([caption, "", markdown_table(cells), *notes])
 
@@ -82,6 +84,19 @@ def _validations(run_dir: Path) -> list[dict[str, Any]]:
             "the run has not come that far, or is not a run directory"
         )
     return validations
+
+
+def _alarms(run_dir: Path) -> list[str]:
+    """A sentence for each that was raised, in the order of their first steps."""
+    raised: dict[str, list[dict[str, Any]]] = {}
+    for event in events.read(run_dir / events.FILE_NAME):
+        if event["kind"] == "alarm":
+            raised.setdefault(event["alarm"], []).append(event)
+    return [
+        f"Alarm `{name}` at step {', '.join(str(event['step']) for event in those)}: {those[-1]['measured']}: "
+        f"{those[-1]['meaning']}."
+        for name, those in raised.items()
+    ]
 
 
 def _answers_per_question(run_dir: Path) -> int:
