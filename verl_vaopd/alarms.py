@@ -68,6 +68,7 @@ class Rule:
             beginning; `spike`: one step, times the median before it.
         meaning: what it says of the run.
         fix: what to try.
+        of_uniform: the bound is a share of the entropy of a uniform distribution.
     """
 
     name: str
@@ -76,6 +77,7 @@ class Rule:
     kind: Literal["above", "below", "change", "growth", "spike"]
     meaning: str
     fix: str
+    of_uniform: bool = False
 
 
 RULES = (
@@ -94,6 +96,7 @@ RULES = (
         "above",
         "the teacher knows nearly nothing of what the student says",
         "look at teacher.path and its chat template; another teacher, or one that is trained on this kind of prompt",
+        of_uniform=True,
     ),
     Rule(
         "va_in_format",
@@ -233,7 +236,6 @@ class Alarms:
             past = 0 < bound * first < now or (rule.kind == "change" and now * bound < first)
             times = f"at most {bound:g} times" + (" more or less" if rule.kind == "change" else "")
             return f"{now:.3g}, {first:.3g} at the beginning ({times})" if past else ""
-        if rule.name == "teacher_uniform":
-            bound *= self._max_entropy
+        bound *= self._max_entropy if rule.of_uniform else 1.0
         past = now > bound if rule.kind == "above" else now < bound
         return f"{now:.3g} (at {'most' if rule.kind == 'above' else 'least'} {bound:.3g})" if past else ""
