@@ -32,6 +32,8 @@ WRONG = [
     ["loss.divergence=forwrd_kl"],
     ["loss.divergence=nll"],
     ["loss.divergence=null"],
+    ["method=cot_sft", "dataset.overlong=drop"],
+    ["method=cot_sft", "data.train_files=[${dataset.root}/train.parquet,${dataset.root}/more.parquet]"],
     ["loss.js_beta=1"],
     ["loss.top_k=0"],
     ["loss.temperature=0"],

@@ -20,7 +20,7 @@ from verl_vaopd.data.stored import (
     is_complete,
     stored_responses,
 )
-from verl_vaopd.data.stored_settings import WRITING_SETTINGS, made_with
+from verl_vaopd.data.stored_settings import WRITING_SETTINGS, made_with, training_file
 from verl_vaopd.rollout import collect
 from verl_vaopd.rollout.collect import summary_text
 
@@ -176,8 +176,9 @@ def job(root: Path) -> Any:
         {
             "run": {"seed": 0},
             "teacher": {"path": str(root / "teacher"), "dtype": "float32"},
-            "dataset": {"root": str(root), "prompt_suffix": "Why", "min_pixels": 9, "max_pixels": None},
-            "data": {"max_response_length": 256},
+            "dataset": {"root": str(root), "prompt_suffix": "Why", "min_pixels": 9, "max_pixels": None}
+            | {"overlong": "error"},
+            "data": {"max_response_length": 256, "train_files": str(root / "train.parquet")},
             "collect": {key.split(".")[1]: value for key, value in SETTINGS.items() if key.startswith("collect.")},
         }
     )
@@ -185,6 +186,21 @@ def job(root: Path) -> Any:
 
 def test_settings_are_named_by_configuration_key(tmp_path: Path) -> None:
     assert list(made_with(job(tmp_path))) == list(SETTINGS)
+
+
+def test_responses_are_to_every_prompt_of_the_one_file_that_trains(tmp_path: Path) -> None:
+    """Wherever it is: not to train.parquet in dataset.root beside it."""
+    cfg = job(tmp_path)
+    before = made_with(cfg)
+    pq.write_table(pa.table({"row": [2]}), tmp_path / "mine.parquet")
+    cfg.data.train_files = [str(tmp_path / "mine.parquet")]
+    assert training_file(cfg) == tmp_path / "mine.parquet"
+    assert {key for key, value in made_with(cfg).items() if value != before[key]} == {"dataset.root"}
+    with pytest.raises(ValueError, match=r"dataset.overlong: got drop, expected error"):
+        made_with(OmegaConf.merge(cfg, {"dataset": {"overlong": "drop"}}))
+    cfg.data.train_files = [str(tmp_path / "mine.parquet"), str(tmp_path / "train.parquet")]
+    with pytest.raises(ValueError, match=r"data.train_files: got 2 files, expected one"):
+        made_with(cfg)
 
 
 def test_training_may_read_what_another_seed_collected_but_not_other_responses(tmp_path: Path) -> None:

@@ -11,13 +11,31 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from verl_vaopd.data.files import content_of
+from verl_vaopd.data.files import content_of, train_files
 from verl_vaopd.provenance import weights_fingerprint
-
-TRAIN_FILE = "train.parquet"
 
 WRITING_SETTINGS = ("run.seed", "teacher.dtype", "collect.prompts_per_part")
 """Settings that only matter to whoever goes on writing: training may read what was collected with other ones."""
+
+
+def training_file(cfg: DictConfig) -> Path:
+    """The file whose prompts are asked.
+
+    Raises:
+        ValueError: several, or one of which rows may be left out.
+    """
+    files = train_files(cfg)
+    if len(files) != 1:
+        raise ValueError(
+            f"data.train_files: got {len(files)} files, expected one: its rows' indices name the responses, and are "
+            "unique in it alone; write the rows into one file"
+        )
+    if cfg.dataset.overlong != "error":
+        raise ValueError(
+            f"dataset.overlong: got {cfg.dataset.overlong}, expected error: stored responses are to every row of the "
+            "training file; dataset.overlong=error, and a file without the rows that are too long"
+        )
+    return files[0]
 
 
 def made_with(cfg: DictConfig) -> dict[str, Any]:
@@ -27,11 +45,11 @@ def made_with(cfg: DictConfig) -> dict[str, Any]:
     """
     collect = {f"collect.{key}": cfg.collect[key] for key in ("n", "keep", "temperature", "top_p", "prompts_per_part")}
     prompts = {f"dataset.{key}": cfg.dataset[key] for key in ("prompt_suffix", "min_pixels", "max_pixels")}
-    train_file = content_of(Path(cfg.dataset.root).expanduser() / TRAIN_FILE)
     return {
         "teacher.path": f"weights {weights_fingerprint(cfg.teacher.path)}",
         "teacher.dtype": cfg.teacher.dtype,
-        "dataset.root": f"{TRAIN_FILE} {train_file}",
+        # The key and the name before the digest are those of collections that were made when there was no other file.
+        "dataset.root": f"train.parquet {content_of(training_file(cfg))}",
         "data.max_response_length": cfg.data.max_response_length,
         "run.seed": cfg.run.seed,
         **prompts,

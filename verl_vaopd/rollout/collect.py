@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from verl_vaopd.data.generated import generate
 from verl_vaopd.data.scoring import Verifier, tell_unscored
 from verl_vaopd.data.stored import Collection, StoredPrompt, StoredResponses, is_collected, require_collection
-from verl_vaopd.data.stored_settings import TRAIN_FILE, made_with
+from verl_vaopd.data.stored_settings import made_with, training_file
 from verl_vaopd.limited_process import Limits
 from verl_vaopd.platform import use_cpu, verify_registration
 from verl_vaopd.platform.temporary import own_temporary_files
@@ -74,12 +74,11 @@ def collect(cfg: DictConfig) -> Path:
     Raises:
         ValueError: if the directory was made with other settings, or is being written.
     """
-    require_collection(Path(cfg.collect.path).expanduser())
+    directory, train_file = Path(cfg.collect.path).expanduser(), training_file(cfg)
+    require_collection(directory)
     use_cpu(cfg.trainer.device == "cpu")
     generate(cfg)
     require_made_rows(cfg)
-    train_file = Path(cfg.dataset.root).expanduser() / TRAIN_FILE
-    directory = Path(cfg.collect.path).expanduser()
     provenance = {
         "teacher": cfg.teacher.path,
         "train_file": str(train_file),

@@ -52,6 +52,13 @@ def check_dataset(cfg: DictConfig, findings: Findings) -> None:
         expected="every row of the training file",
         fix="dataset.overlong=error",
     )
+    findings.require(
+        len(train_files(cfg)) == 1 or not cfg.method.stored_responses,
+        "stored responses are to the prompts of one file",
+        got=f"data.train_files={listing(cfg.data.train_files)} with method={cfg.method.name}",
+        expected="one file: its rows' indices name the responses, and are unique in it alone",
+        fix=f"data.train_files={cfg.dataset.root}/train.parquet",
+    )
     if dataset.min_pixels is not None and dataset.max_pixels is not None:
         findings.require(
             0 < dataset.min_pixels <= dataset.max_pixels,
