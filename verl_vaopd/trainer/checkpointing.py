@@ -10,7 +10,7 @@ from verl.trainer.ppo.v1.trainer_sync import PPOTrainerSync
 from verl_vaopd.config.checks.weights import checkpoint_bytes
 from verl_vaopd.config.objective import Objective
 from verl_vaopd.runs.checkpoints import checkpoint_path, latest_complete, link_best, mark_complete, prune, saving
-from verl_vaopd.runs.events import EventLog, validations
+from verl_vaopd.runs.events import EventLog, steps, validations
 
 
 class CheckpointedTrainer(PPOTrainerSync):
@@ -60,9 +60,18 @@ class CheckpointedTrainer(PPOTrainerSync):
         self.config.trainer.resume_from_path = None if latest is None else str(latest)
         super()._load_checkpoint()
         self.resumed_from = latest
+        self._tell_lost_steps()
         done = [event["step"] for event in validations(self.events.path)]
         if latest is not None and self.global_steps in done:
             self.config.trainer.val_before_train = False
+
+    def _tell_lost_steps(self) -> None:
+        """Metrics follow the checkpoint of their step: a kill in between loses them, and no step repeats them."""
+        reported = {event["step"] for event in steps(self.events.path)}
+        lost = [str(step) for step in range(1, self.global_steps + 1) if step not in reported]
+        if lost:
+            text = f"the metrics of step {', '.join(lost)} are lost: killed after the checkpoint and before them"
+            self.events.write("warning", text=text)
 
     def _select_checkpoints(self) -> None:
         """Link the best, then keep it and the newest `checkpoint.keep`: after saving, and after validating.
