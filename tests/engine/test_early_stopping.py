@@ -37,6 +37,7 @@ class Steps(DistillationTrainer):
         self.global_steps, self.total_training_steps = 0, 12
         self.checkpoint_manager = SimpleNamespace(update_weights=lambda *_: None)
         self.trained: list[int] = []
+        self.tokenizer = range(1000)  # of which its length is asked
 
     def step(self, metrics: Any, timing_raw: Any) -> KVBatchMeta:
         self.trained.append(self.global_steps)
