@@ -19,7 +19,7 @@ test: lint type
 check: lint type
 	@$(PYTEST) -m "not e2e and not slow"
 
-# Parts of a training are killed, one after the other: some 10 minutes. docs/reliability.md says what comes of it.
+# Parts of a training are killed, one after the other: some 20 minutes. docs/reliability.md says what comes of it.
 test-faults: setup
 	@$(BIN)/pytest -q -m fault tests/faults
 

@@ -47,7 +47,7 @@ class AlarmOptions:
     length_change: float = option(2.0, "Times that the mean length of responses may fall or rise.", above=1)
     max_truncated_frac: float = option(0.2, "Share of rollouts cut by the length limit.", above=0, at_most=1)
     max_unended_frac: float = option(
-        0.9, "Share of them above which the student may not know how to end.", above=0, at_most=1
+        0.9, "Share of rollouts without an end token, above which there may be a wrong one.", above=0, at_most=1
     )
     max_log_prob_gap: float = option(
         0.05, "Mean |log-prob| between rollout engine and trainer; the check of that name stops.", unit="nats", above=0

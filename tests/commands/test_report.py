@@ -66,7 +66,7 @@ def test_failed_answers_are_counted_below_the_table(tmp_path):
 def test_alarms_are_listed_once_with_their_steps_and_last_reading(tmp_path):
     run = make_run(tmp_path, [(0, 0.3)], checkpoints=[0])
     with EventLog(run / "events.jsonl") as log:
-        for step, name in ((7, "repetition"), (9, "entropy"), (31, "repetition")):
+        for step, name in ((7, "repetition"), (9, "entropy"), (7, "repetition"), (31, "repetition")):
             log.write(
                 "alarm", alarm=name, step=step, measured=f"{step / 100} (at most 0.05)", meaning="loops", fix="less"
             )

@@ -196,10 +196,10 @@ def test_responses_are_to_every_prompt_of_the_one_file_that_trains(tmp_path: Pat
     cfg.data.train_files = [str(tmp_path / "mine.parquet")]
     assert training_file(cfg) == tmp_path / "mine.parquet"
     assert {key for key, value in made_with(cfg).items() if value != before[key]} == {"dataset.root"}
-    with pytest.raises(ValueError, match=r"dataset.overlong: got drop, expected error"):
+    with pytest.raises(ValueError, match=r"got dataset.overlong=drop; expected every row"):
         made_with(OmegaConf.merge(cfg, {"dataset": {"overlong": "drop"}}))
     cfg.data.train_files = [str(tmp_path / "mine.parquet"), str(tmp_path / "train.parquet")]
-    with pytest.raises(ValueError, match=r"data.train_files: got 2 files, expected one"):
+    with pytest.raises(ValueError, match=r"got data.train_files with 2 files; expected one"):
         made_with(cfg)
 
 

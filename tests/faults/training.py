@@ -22,7 +22,7 @@ START_S = 300.0
 """How long a start may take until the step that is waited for."""
 END_S = 60.0
 """How long a run may take to end after a fault."""
-FIRST_OUTPUT, NAME = "output.txt", "hurt"
+OUTPUT, NAME = "output.txt", "hurt"
 SMALLER = (
     f"run.name={NAME}",
     "data.train_batch_size=2",
@@ -31,7 +31,6 @@ SMALLER = (
     "validation.every=-1",
     "validation.before_train=false",
     "checkpoint.every=1",
-    "checkpoint.keep=2",
     "dump.num_train_rollouts=4",
 )
 
@@ -80,7 +79,7 @@ class Training:
     def hurt(self, fault: Callable[[psutil.Process], None], when: Callable[[], bool] | None = None) -> Ended:
         """Start or resume, wait for two more steps (or for `when`), do the fault, and wait for the end."""
         before = self.steps()
-        output_file = self.root / FIRST_OUTPUT
+        output_file = self.root / OUTPUT
         with output_file.open("wb") as output:
             process = subprocess.Popen(self.command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         root = psutil.Process(process.pid)

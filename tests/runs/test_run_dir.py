@@ -20,6 +20,7 @@ def make_config(root, **changes):
         {
             "run": {"root": str(root), "name": None, "dir": "???", "seed": 3, "fresh": False, "changed_data": False},
             "preflight": {"waive": []},
+            "alarms": {"window": 10},
             "method": {"name": "vaopd"},
             "student": {"name": "tiny", "path": "/models/student"},
             "teacher": {"name": "8b"},
@@ -81,6 +82,7 @@ def test_what_changes_the_result_changes_the_hash(cfg, tmp_path, change):
         {"run__name": "mine"},
         {"run__changed_data": True},
         {"preflight__waive": ["x"]},
+        {"alarms__window": 5},
         {"ray_kwargs__ray_init__address": "10.0.0.1:6379"},
     ],
 )

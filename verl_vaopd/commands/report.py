@@ -87,16 +87,17 @@ def _validations(run_dir: Path) -> list[dict[str, Any]]:
 
 
 def _alarms(run_dir: Path) -> list[str]:
-    """A sentence for each that was raised, in the order of their first steps."""
-    raised: dict[str, list[dict[str, Any]]] = {}
+    """A sentence for each that was raised, in the order of their first steps. What a resume repeats counts once."""
+    raised: dict[str, dict[int, dict[str, Any]]] = {}
     for event in events.read(run_dir / events.FILE_NAME):
         if event["kind"] == "alarm":
-            raised.setdefault(event["alarm"], []).append(event)
-    return [
-        f"Alarm `{name}` at step {', '.join(str(event['step']) for event in those)}: {those[-1]['measured']}: "
-        f"{those[-1]['meaning']}."
-        for name, those in raised.items()
-    ]
+            raised.setdefault(event["alarm"], {})[event["step"]] = event
+    sentences = []
+    for name, by_step in raised.items():
+        steps, last = sorted(by_step), by_step[max(by_step)]
+        at = ", ".join(map(str, steps))
+        sentences.append(f"Alarm `{name}` at step {at}: {last['measured']}: {last['meaning']}.")
+    return sentences
 
 
 def _answers_per_question(run_dir: Path) -> int:

@@ -5,7 +5,7 @@ Imports neither torch nor verl.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,24 +18,23 @@ WRITING_SETTINGS = ("run.seed", "teacher.dtype", "collect.prompts_per_part")
 """Settings that only matter to whoever goes on writing: training may read what was collected with other ones."""
 
 
-def training_file(cfg: DictConfig) -> Path:
-    """The file whose prompts are asked.
-
-    Raises:
-        ValueError: several, or one of which rows may be left out.
-    """
-    files = train_files(cfg)
-    if len(files) != 1:
-        raise ValueError(
-            f"data.train_files: got {len(files)} files, expected one: its rows' indices name the responses, and are "
-            "unique in it alone; write the rows into one file"
+def problems(cfg: DictConfig) -> Iterator[tuple[str, str, str]]:
+    """(got, expected, fix) of every reason why responses to the training prompts cannot be stored."""
+    if (number := len(train_files(cfg))) != 1:
+        yield (
+            f"data.train_files with {number} files",
+            "one file: its rows' indices name the responses, and are unique in it alone",
+            f"data.train_files={cfg.dataset.root}/train.parquet",
         )
     if cfg.dataset.overlong != "error":
-        raise ValueError(
-            f"dataset.overlong: got {cfg.dataset.overlong}, expected error: stored responses are to every row of the "
-            "training file; dataset.overlong=error, and a file without the rows that are too long"
-        )
-    return files[0]
+        yield f"dataset.overlong={cfg.dataset.overlong}", "every row of the training file", "dataset.overlong=error"
+
+
+def training_file(cfg: DictConfig) -> Path:
+    """The file whose prompts are asked. Raises ValueError for the first of `problems`."""
+    for got, expected, fix in problems(cfg):
+        raise ValueError(f"stored responses: got {got}; expected {expected}; {fix}")
+    return train_files(cfg)[0]
 
 
 def made_with(cfg: DictConfig) -> dict[str, Any]:

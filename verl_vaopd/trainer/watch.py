@@ -67,7 +67,7 @@ class Watch:
         self._nodes, self._actors = nodes, actors
         self._interval_s, self._grace_s = min(INTERVAL_S, grace_s), grace_s
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="watch of nodes and workers", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="watch of nodes and actors", daemon=True)
 
     def __enter__(self) -> Self:
         self._first_nodes, self._first_actors = self._nodes(), self._actors()

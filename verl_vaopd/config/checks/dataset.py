@@ -10,6 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from verl_vaopd.config.errors import Findings, listing
+from verl_vaopd.data import stored_settings
 from verl_vaopd.data.checking import require_columns
 from verl_vaopd.data.files import held_out_files, is_made_here, is_to_be_prepared, train_files
 from verl_vaopd.data.generated import EMBEDDED
@@ -45,20 +46,9 @@ def check_dataset(cfg: DictConfig, findings: Findings) -> None:
                 expected=f"at least validation.num_questions={cfg.validation.num_questions}",
                 fix=f"validation.num_questions={rows}",
             )
-    findings.require(
-        dataset.overlong == "error" or not cfg.method.stored_responses,
-        "stored responses are to all prompts",
-        got=f"dataset.overlong={dataset.overlong} with method={cfg.method.name}",
-        expected="every row of the training file",
-        fix="dataset.overlong=error",
-    )
-    findings.require(
-        len(train_files(cfg)) == 1 or not cfg.method.stored_responses,
-        "stored responses are to the prompts of one file",
-        got=f"data.train_files={listing(cfg.data.train_files)} with method={cfg.method.name}",
-        expected="one file: its rows' indices name the responses, and are unique in it alone",
-        fix=f"data.train_files={cfg.dataset.root}/train.parquet",
-    )
+    for got, expected, fix in stored_settings.problems(cfg) if cfg.method.stored_responses else ():
+        what = "stored responses are to all prompts of one file"
+        findings.require(False, what, got=f"{got} with method={cfg.method.name}", expected=expected, fix=fix)
     if dataset.min_pixels is not None and dataset.max_pixels is not None:
         findings.require(
             0 < dataset.min_pixels <= dataset.max_pixels,

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,7 +64,7 @@ def as_safetensors(directory: Path) -> str:
         "from transformers import AutoModelForImageTextToText as Model; "
         f"Model.from_pretrained({str(directory)!r}, dtype='auto').save_pretrained({str(directory)!r})"
     )
-    return f'where you trust them, write them as safetensors beside: python -c "{code}"'
+    return f"where you trust them, write them as safetensors beside: python -c {shlex.quote(code)}"
 
 
 def num_parameters(directory: Path) -> int | None:
