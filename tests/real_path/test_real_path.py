@@ -239,7 +239,8 @@ def test_rows_of_the_heads_without_a_token_count_nowhere(out, rollouts, models) 
         }
         for name, values in expected.items():
             assert torch.allclose(torch.tensor(row[name]).double(), values, atol=TOLERANCE, rtol=0), name
-        assert expected["visual_advantage"].max() > 100 * TOLERANCE  # the image matters to these models, too
+        # The image matters to these models, too; in which direction is chance, and visual advantage has but one.
+        assert (teacher - of_degraded).abs().max() > 100 * TOLERANCE
 
 
 def test_only_tokens_are_sampled_and_some_responses_end(rollouts, evaluated) -> None:
