@@ -332,6 +332,12 @@ WORKER = """(Teacher pid=7) Traceback (most recent call last):
 (Teacher pid=7)   File "teacher.py", line 9, in score
 (Teacher pid=7) RuntimeError: out of memory
 """
+RAYLET = (
+    """Training Progress: 13%|#3  | 4/30 [00:03<00:41]\x1b[33m(raylet)\x1b[0m Raylet is terminated. \
+Termination is unexpected. Last 20 lines of the Raylet logs:
+"""
+    + "    [state-dump] NodeManager.GCTaskFailureReason - 1 total\n" * 50
+)
 
 
 @pytest.mark.parametrize(
@@ -340,9 +346,10 @@ WORKER = """(Teacher pid=7) Traceback (most recent call last):
         (OWN + WORKER, [line.replace("\x1b[36m", "").replace("\x1b[39m", "") for line in OWN.splitlines()]),
         (WORKER + "(raylet) bye\n", [line.removeprefix("(Teacher pid=7) ") for line in WORKER.splitlines()] + ["bye"]),
         ("\n".join(f"line {number}" for number in range(50)), [f"line {number}" for number in range(30, 50)]),
+        (WORKER + RAYLET, ["Raylet is terminated. Termination is unexpected. Last 20 lines of the Raylet logs:"]),
         ("", []),
     ],
-    ids=["own", "worker", "none", "empty"],
+    ids=["own", "worker", "none", "raylet", "empty"],
 )
 def test_the_excerpt_is_the_cause(tmp_path, log, excerpt):
     path = tmp_path / "train.log"

@@ -49,7 +49,7 @@ def require_one_clear_end(training: Training, ended: Ended, *named: str) -> None
         ("VLLM::EngineCore", ("EngineCore", "EngineDead")),
         ("ray::ViewAgentLoopWorker", ("ViewAgentLoopWorker",)),
         ("ray::SimpleStorageUnit", ("SimpleStorageUnit",)),
-        ("raylet/raylet", ("raylet",)),
+        ("raylet/raylet", ("Raylet is terminated",)),
     ],
 )
 def test_a_part_that_dies_ends_the_run(pool: Training, part: str, named: tuple[str, ...]) -> None:

@@ -9,14 +9,17 @@ _RAY_PREFIX = re.compile(r"^\((?:raylet|(?:[^()\s]+ )?(?:pid|ip)=[^)]*)\)\s?")
 _TRACEBACK = "Traceback (most recent call last)"
 # The line that ends a traceback: `ValueError: ...`, `torch.OutOfMemoryError: ...`, `KeyboardInterrupt`.
 _ERROR = re.compile(r"^[A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Died|Timeout|Full)\b(?:\(\w+\))?(?::|$)")
+# Ray ends the process that it serves without a traceback, and then prints hundreds of lines about its own state.
+_RAYLET_DIED = re.compile(r"Raylet is terminated\..*")
 LONGEST = 400  # characters of a line or a cause; what is left out is in the log
 
 
 def error_excerpt(log: Path, start: int = 0, limit: int = 20) -> list[str]:
     """The lines of a log that best say why a process died, at most `limit`.
 
-    The last traceback of the training process itself if there is one (it includes what a Ray worker raised), otherwise
-    the last traceback of any of its workers, otherwise the end of the log.
+    What Ray says of the death of its raylet, without which nothing goes on; otherwise the last traceback of the training
+    process itself if there is one (it includes what a Ray worker raised), otherwise the last traceback of any of its
+    workers, otherwise the end of the log.
 
     Args:
         log: text; colours and Ray's `(name pid=1)` prefixes are removed, long lines are cut.
@@ -25,6 +28,8 @@ def error_excerpt(log: Path, start: int = 0, limit: int = 20) -> list[str]:
     with log.open("rb") as file:
         file.seek(start)
         raw = _lines(file.read().decode(errors="replace"))
+    if died := [said[0] for line in raw if (said := _RAYLET_DIED.search(line))]:
+        return [_cut(died[-1])]
     own = [line for line in raw if not _RAY_PREFIX.match(line)]
     for lines in (own, [_RAY_PREFIX.sub("", line) for line in raw]):
         found = _last_traceback(lines)
