@@ -17,9 +17,9 @@ LONGEST = 400  # characters of a line or a cause; what is left out is in the log
 def error_excerpt(log: Path, start: int = 0, limit: int = 20) -> list[str]:
     """The lines of a log that best say why a process died, at most `limit`.
 
-    What Ray says of the death of its raylet, without which nothing goes on; otherwise the last traceback of the training
-    process itself if there is one (it includes what a Ray worker raised), otherwise the last traceback of any of its
-    workers, otherwise the end of the log.
+    What Ray says of the death of its raylet, without which nothing goes on; otherwise the last traceback of the
+    training process itself if there is one (it includes what a Ray worker raised), otherwise the last traceback of any
+    of its workers, otherwise the end of the log.
 
     Args:
         log: text; colours and Ray's `(name pid=1)` prefixes are removed, long lines are cut.
