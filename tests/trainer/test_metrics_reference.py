@@ -70,7 +70,7 @@ def reference_metrics(rollouts, uid, high_percent):
             [float(a == 0) for a, h in zip(flat["visual_advantage"], high_flat, strict=True) if h]
         ),
         "vaopd/visual_advantage/high_tie_frac": _mean(
-            [float(abs(a) < 0.01) for a, h in zip(flat["visual_advantage"], high_flat, strict=True) if h]
+            [float(a < 0.01) for a, h in zip(flat["visual_advantage"], high_flat, strict=True) if h]
         ),
     }
 

@@ -86,9 +86,9 @@ def format_metrics(rollouts: Rollouts, is_format: torch.Tensor) -> dict[str, flo
     Returns: the keys of FORMAT_METRICS.
     """
     mask = rollouts.response_mask.bool()
-    gained = rollouts.per_token["visual_advantage"][mask].double().clamp_min(0.0)
+    advantage = rollouts.per_token["visual_advantage"][mask].double()
     in_format = is_format[rollouts.responses[mask]]
-    return {"vaopd/visual_advantage/format_share": (gained[in_format].sum() / gained.sum()).item()}
+    return {"vaopd/visual_advantage/format_share": (advantage[in_format].sum() / advantage.sum()).item()}
 
 
 @torch.no_grad()
@@ -226,7 +226,7 @@ def _visual_advantage_metrics(
         "vaopd/visual_advantage/top10_share": _share_in(top10, visual_advantage, total),
         "vaopd/visual_advantage/top20_share": _share_in(top20, visual_advantage, total),
         "vaopd/visual_advantage/high_zero_frac": _mean_over((visual_advantage == 0).double(), high),
-        "vaopd/visual_advantage/high_tie_frac": _mean_over((visual_advantage.abs() < TIE).double(), high),
+        "vaopd/visual_advantage/high_tie_frac": _mean_over((visual_advantage < TIE).double(), high),
     }
     if reverse_kl is not None:
         metrics["vaopd/reverse_kl/high"] = _mean_over(reverse_kl, high)
